@@ -1,0 +1,44 @@
+# make run    set everything up, then build the default curriculum and show what came of it
+# make test   set everything up, then check format, lint, types and run the tests
+# make setup  only the environment in .venv
+SHELL := /bin/bash
+PYTHON ?= python3.11
+POLICY ?= lenient-strict
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# No telemetry from any of the tools. DeepSpeed builds no kernels at install time.
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export DS_BUILD_OPS := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test setup format clean
+run: setup
+	@python -m flows.curriculum $(POLICY)
+
+test: setup
+	ruff format --check .
+	ruff check .
+	mypy
+	pytest
+
+format: setup
+	ruff format .
+	ruff check --fix .
+
+setup: .venv/ready
+
+# torch first and by its exact version: another package's open range would draw a newer build with its CUDA packages.
+.venv/ready: requirements.lock pyproject.toml
+	@echo "setting up .venv (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet "setuptools>=80" wheel
+	@$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)"
+	@$(BIN)/pip install --quiet --no-build-isolation -r requirements.lock
+	@$(BIN)/pip install --quiet --no-build-isolation --no-deps -e .
+	@touch $@
+
+clean:
+	rm -rf .venv mlruns .upaya policies results questions data

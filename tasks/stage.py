@@ -1,0 +1,77 @@
+"""What the training stages share: where they work, what they are made from, how they publish a policy."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from upaya.files import fingerprint, read_json, replacing, sha256_file, sha256_tree, write_json
+from upaya.policy import Policy
+from upaya.tracking import Tracker
+
+POLICIES = Path("policies")
+QUESTIONS = Path("questions")
+RESULTS = Path("results")
+WORK = Path(".upaya/work")
+
+
+class Stage:
+    """A stage at work: a folder of its own outside DVC's outputs, so that a killed run finds its checkpoints again.
+
+    Attributes:
+        hashes: what the stage is made from, by name; written to policy.json.
+        fingerprint: one hash over them, to which checkpoints are bound.
+    """
+
+    def __init__(self, name: str, inputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
+        self.name = name
+        self.params = params
+        self.hashes = {key: sha256_tree(path) for key, path in inputs.items()}
+        self.hashes["params"] = fingerprint(params)
+        self.hashes["code"] = sha256_tree(Path("upaya"), Path("tasks"))
+        self.fingerprint = fingerprint(self.hashes)
+        self.work = WORK / name
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def tracker(self, **tags: str) -> Tracker:
+        return Tracker(
+            self.name,
+            flat_params(self.params),
+            {"stage": self.name, "dvc.stage_hash": self.fingerprint, **tags},
+            run_file=self.work / "mlflow_run",
+        )
+
+    def publish(self, policy: Policy, provenance: Mapping[str, Any]) -> Path:
+        """policies/<name>: weights, config, tokenizer, history.jsonl and policy.json, in one step; the work is done."""
+        folder = POLICIES / self.name
+        with replacing(folder) as partial:
+            partial.mkdir(parents=True)
+            policy.save(partial)
+            history = self.work / "history.jsonl"
+            if history.exists():
+                shutil.copy(history, partial / "history.jsonl")
+            else:
+                (partial / "history.jsonl").touch()
+            weights = {file.name: sha256_file(file) for file in sorted(partial.glob("*.safetensors"))}
+            write_json(
+                partial / "policy.json", {"name": self.name, **provenance, "made_from": self.hashes, "weights": weights}
+            )
+        shutil.rmtree(self.work)
+        return folder
+
+
+def provenance(policy: str) -> dict[str, Any]:
+    """policy.json of a published policy."""
+    found: dict[str, Any] = read_json(POLICIES / policy / "policy.json")
+    return found
+
+
+def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested params under dotted names, as MLflow takes them."""
+    found: dict[str, Any] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            found |= flat_params(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

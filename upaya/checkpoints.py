@@ -1,0 +1,68 @@
+"""Checkpoints that are whole or absent, checksummed, and bound to the inputs they were made from."""
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from upaya.errors import UserError
+from upaya.files import read_json, replacing, sha256_file, write_json
+
+KEPT = 2
+
+
+class Checkpoint(NamedTuple):
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The last checkpoints of one stage, each `step-N.safetensors` with `step-N.json` beside it.
+
+    The JSON is written last and holds the tensors' checksum: a checkpoint exists from that moment on. The fingerprint
+    says what the stage was made from; a checkpoint with another one is never resumed.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+
+    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        name = self.folder / f"step-{step:06d}"
+        weights = name.with_suffix(".safetensors")
+        with replacing(weights) as partial:
+            save_file({key: value.contiguous() for key, value in tensors.items()}, partial)
+        write_json(
+            name.with_suffix(".json"),
+            {"fingerprint": self.fingerprint, "step": step, "sha256": sha256_file(weights), "state": state},
+        )
+        for old in sorted(self.folder.glob("step-*.json"))[:-KEPT]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole and was made from the same inputs; None where there is none.
+
+        A damaged one falls back to the one before it, with a warning.
+        """
+        for path in sorted(self.folder.glob("step-*.json"), reverse=True):
+            try:
+                meta = read_json(path)
+                if meta["fingerprint"] != self.fingerprint:
+                    _say(f"{path} was made from other inputs or parameters: not resumed")
+                    continue
+                weights = path.with_suffix(".safetensors")
+                if sha256_file(weights) != meta["sha256"]:
+                    raise ValueError("its checksum differs")
+                return Checkpoint(meta["step"], load_file(weights), meta["state"])
+            except (UserError, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                _say(f"checkpoint {path} is damaged ({error}): falling back to the one before")
+        return None
+
+
+def _say(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,123 @@
+"""Files that are whole or absent: atomic writes, hashes, JSON and JSON lines."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from upaya.errors import UserError
+
+
+def fsync_path(path: Path) -> None:
+    """Force a file's or folder's content to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes its name in one step, on failure it is removed.
+
+    Works for a file (write to the yielded path) and for a folder (create the yielded path).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    _remove(partial)
+    try:
+        yield partial
+        for part in sorted(partial.rglob("*")) if partial.is_dir() else [partial]:
+            fsync_path(part)
+        if path.is_dir():  # rename does not replace a folder that holds something
+            _remove(path)
+        partial.replace(path)
+        fsync_path(path.parent)
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def dumps(value: Any) -> str:
+    """JSON on one line with the text's own characters; the same value always gives the same bytes."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    write_text(path, "".join(dumps(row) + "\n" for row in rows))
+
+
+def read_text(path: Path) -> str:
+    """A file's text; an absent file or invalid UTF-8 is the user's to mend, so the message names file and line."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{path}, line {line}: invalid UTF-8 (byte 0x{data[error.start]:02x}). Save the file as UTF-8."
+        ) from None
+
+
+def read_json(path: Path) -> Any:
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (line number from 1, value) for every non-empty line."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_tree(*paths: Path) -> str:
+    """One hash over files and folders: relative names and contents, in sorted order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+        for file in files:
+            if "__pycache__" in file.parts:
+                continue
+            digest.update(f"{file.relative_to(path.parent)}\0{sha256_file(file)}\0".encode())
+    return digest.hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """A short hash of anything that JSON can say."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -1,0 +1,44 @@
+"""Group-relative advantages, and what becomes of each group."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Fate = Literal["live", "dead_all_wrong", "dead_all_right"]
+
+
+def group_centred(rewards_PG: Tensor) -> Tensor:
+    """Each reward less its group's mean: [P, G] → [P, G].
+
+    The advantage of DeepSeekMath (arXiv:2402.03300, eq. in §4.1.2) without the division by the group's standard
+    deviation, which weighs a group the more the less its rewards differ (Liu et al. 2025, arXiv:2503.20783, §3.1).
+    """
+    return rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+
+
+def is_live(rewards_PG: Tensor) -> Tensor:
+    """Whether a group's rewards differ, by exact equality (a standard deviation rounds): [P, G] → bool [P]."""
+    return (rewards_PG != rewards_PG[:, :1]).any(dim=1)
+
+
+def fates(rewards_PG: Tensor, exact_PG: Tensor) -> list[Fate]:
+    """What becomes of each of P groups: live where rewards differ; dead otherwise, all-right where every completion is
+    exactly right, all-wrong where they are equal without that."""
+    live, right = is_live(rewards_PG), exact_PG.all(dim=1)
+    return [
+        "live" if alive else "dead_all_right" if all_right else "dead_all_wrong"
+        for alive, all_right in zip(live.tolist(), right.tolist(), strict=True)
+    ]
+
+
+def shares(rewards_PG: Tensor, exact_PG: Tensor) -> dict[Fate, float]:
+    """The share of groups that meet each fate; they add up to 1."""
+    found = fates(rewards_PG, exact_PG)
+    kinds: tuple[Fate, ...] = ("live", "dead_all_wrong", "dead_all_right")
+    return {kind: found.count(kind) / len(found) for kind in kinds}
+
+
+def length_mask(lengths: Tensor, longest: int) -> Tensor:
+    """True at the tokens of each completion: [...] lengths → bool [..., longest]."""
+    return torch.arange(longest) < lengths[..., None]

@@ -1,0 +1,189 @@
+"""Everything declared under params/ that concerns models, training and curricula."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from upaya.errors import UserError, nearest
+from upaya.grpo.switching import Condition
+from upaya.questions import Selection
+from upaya.rewards.regimes import Regime
+from upaya.sampling import SamplingParams
+from upaya.validation import Declared, load_yaml, read_yaml
+
+CURRICULA = Path("params/curricula.yaml")
+MODELS = Path("params/models")
+
+
+class Optimiser(Declared):
+    """AdamW with gradient clipping."""
+
+    learning_rate: float = Field(gt=0)
+    max_grad_norm: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+class Pretraining(Declared):
+    """How a model made from scratch learns to read the corpus."""
+
+    vocab_size: int = Field(ge=300)
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    sequence_length: int = Field(gt=1)
+    warmup_steps: int = Field(default=20, ge=0)
+    optimiser: Optimiser
+
+
+class ModelFile(Declared):
+    """params/models/*.yaml: a model from scratch (architecture and pretraining), or one that exists (path or hub)."""
+
+    path: str | None = None
+    hub: str | None = None
+    architecture: dict[str, Any] | None = None
+    pretraining: Pretraining | None = None
+    system_prompt: str | None = None
+
+    @model_validator(mode="after")
+    def one_origin(self) -> Self:
+        if sum(origin is not None for origin in (self.path, self.hub, self.architecture)) != 1:
+            raise ValueError("give exactly one of 'path', 'hub' and 'architecture'")
+        if (self.architecture is None) != (self.pretraining is None):
+            raise ValueError("'architecture' and 'pretraining' go together")
+        return self
+
+    @property
+    def source(self) -> str | None:
+        return self.path or self.hub
+
+
+class UntilScore(Declared):
+    """When warm-up stops: sampled completions on validation questions reach a mean score under a regime."""
+
+    regime: str
+    score: float = Field(gt=0, le=1, description="share of the regime's maximum")
+    every: int = Field(gt=0, description="steps between measurements")
+    questions: int = Field(gt=0)
+    samples: int = Field(gt=0)
+
+
+class Warmup(Declared):
+    """Supervised fine-tuning on question → gold completion, loss on the completion only."""
+
+    max_steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    optimiser: Optimiser
+    until: UntilScore
+
+
+class Grpo(Declared):
+    """What all GRPO stages of a curriculum share."""
+
+    budget: int = Field(gt=0, description="steps from the warm-up to the end of a curriculum, all stages together")
+    prompts: int = Field(gt=0, description="prompts per step")
+    group_size: int = Field(gt=1, description="completions per prompt")
+    max_grad_norm: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    tokens_per_micro_batch: int = Field(gt=0)
+    checkpoint_every: int = Field(gt=0)
+
+
+class PolicyParams(Declared):
+    """One policy of the tree: from which parent, under which regime, how long."""
+
+    from_: str = Field(alias="from")
+    regime: str
+    learning_rate: float = Field(gt=0)
+    max_steps: int | None = Field(default=None, gt=0)
+    until: Condition | None = None
+
+
+class Evaluation(Declared):
+    samples: int = Field(gt=0, description="completions per question for pass@k")
+    ks: list[int] = Field(min_length=1)
+    bootstrap: int = Field(gt=0, description="resamples of the questions for the intervals")
+
+    @model_validator(mode="after")
+    def enough_samples(self) -> Self:
+        if max(self.ks) > self.samples:
+            raise ValueError(f"pass@{max(self.ks)} needs at least {max(self.ks)} samples")
+        return self
+
+
+class Curricula(Declared):
+    """params/curricula.yaml."""
+
+    seed: int = Field(ge=0)
+    model: str
+    questions: Selection
+    sampling: SamplingParams
+    warmup: Warmup
+    grpo: Grpo
+    evaluation: Evaluation
+    policies: dict[str, PolicyParams] = Field(min_length=1)
+
+    def parent(self, policy: str) -> str | None:
+        """The policy that this one starts from; base has none."""
+        return {"base": None, "warmup": "base"}.get(policy) or (
+            self.policies[policy].from_ if policy in self.policies else None
+        )
+
+    def ancestry(self, policy: str) -> list[str]:
+        """The policy and its ancestors, base first. Raises UserError for an unknown policy."""
+        if policy not in self.names:
+            raise UserError(f"{CURRICULA}: no policy {policy!r}; {nearest(policy, self.names)}")
+        line = [policy]
+        while parent := self.parent(line[0]):
+            line.insert(0, parent)
+        return line
+
+    @property
+    def names(self) -> list[str]:
+        return ["base", "warmup", *self.policies]
+
+
+def load_curricula(regimes: dict[str, Regime], path: Path = CURRICULA) -> Curricula:
+    """The declared curricula, with every reference in them checked: parents, regimes, the model file."""
+    curricula = load_yaml(path, Curricula)
+    named = {f"policies.{name}.regime": policy.regime for name, policy in curricula.policies.items()}
+    for key, regime in {**named, "warmup.until.regime": curricula.warmup.until.regime}.items():
+        if regime not in regimes:
+            raise UserError(f"{path}: key '{key}': unknown regime {regime!r}; {nearest(regime, regimes)}")
+    for name, policy in curricula.policies.items():
+        if name in ("base", "warmup"):
+            raise UserError(f"{path}: key 'policies.{name}': this name belongs to the stage {name}; choose another")
+        parents = [known for known in curricula.names if known != "base"]
+        if policy.from_ not in parents:
+            raise UserError(
+                f"{path}: key 'policies.{name}.from': unknown parent policy {policy.from_!r}; "
+                f"{nearest(policy.from_, parents)}"
+            )
+        line = [name]
+        while (parent := curricula.parent(line[-1])) and parent != "warmup":
+            if parent in line:
+                raise UserError(f"{path}: key 'policies': a cycle of parents: {' → '.join([*line, parent])}")
+            line.append(parent)
+    model_file(curricula.model)
+    return curricula
+
+
+def model_file(name: str) -> Path:
+    """The file that declares a model. Raises UserError where there is none of that name."""
+    path = MODELS / f"{name}.yaml"
+    if not path.is_file():
+        known = [file.stem for file in MODELS.glob("*.yaml")]
+        raise UserError(f"{CURRICULA}: key 'model': no file {path}; {nearest(name, known)}")
+    return path
+
+
+def load_model_file(name: str) -> ModelFile:
+    return load_yaml(model_file(name), ModelFile)
+
+
+def section(path: Path, *keys: str) -> Any:
+    """The raw value of a key in a params file, for fingerprints."""
+    value = read_yaml(path)
+    for key in keys:
+        value = value[key]
+    return value

@@ -1,0 +1,82 @@
+"""What a curriculum came to: one row per policy from base on, from the files that the stages wrote."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from upaya.errors import UserError
+from upaya.files import read_json
+from upaya.history import read_history
+from upaya.progress import console
+
+POLICIES, RESULTS = Path("policies"), Path("results")
+WINDOW = 10  # steps over which the share of dead groups at a stage's start and end is averaged
+
+
+def line_of(policy: str) -> list[str]:
+    """The policy and its ancestors, base first, as the built policies themselves say."""
+    line = [policy]
+    while parent := _built(line[0])["parent"]:
+        line.insert(0, parent)
+    return line
+
+
+def show(policy: str) -> None:
+    """Print the table. Raises UserError where a policy or its evaluation is not built."""
+    table = Table(title=f"{policy} and its ancestors, on test questions unseen by training")
+    for column in ("policy", "steps", "regime", "strict accuracy", "pass@8", "dead groups: start → end", "switched"):
+        table.add_column(column, overflow="fold")
+    for name in line_of(policy):
+        built, metrics = _built(name), _metrics(name)
+        low, high = metrics["strict_accuracy_interval"]
+        table.add_row(
+            name,
+            str(built["steps"]),
+            built["regime"] or "–",
+            f"{metrics['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]",
+            f"{metrics['pass_at_8']:.1%}" if "pass_at_8" in metrics else "–",
+            _dead(name, built, metrics),
+            _switched(built),
+        )
+    console.print(table)
+
+
+def _dead(name: str, built: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Shares of dead groups under the regime that was trained on, and under strict where that is another."""
+    steps = [record for record in read_history(POLICIES / name / "history.jsonl") if "regimes" in record]
+    if not steps:
+        return f"{metrics['dead/strict']:.0%} (strict, test)" if "dead/strict" in metrics else "–"
+    shown = []
+    for regime in dict.fromkeys([built["regime"], "strict"]):
+        if regime in steps[0]["regimes"]:
+            start, end = (
+                sum(1 - record["regimes"][regime]["live"] for record in part) / len(part)
+                for part in (steps[:WINDOW], steps[-WINDOW:])
+            )
+            shown.append(f"{start:.0%} → {end:.0%} ({regime})")
+    return "\n".join(shown)
+
+
+def _switched(built: dict[str, Any]) -> str:
+    event = built.get("switch")
+    if not event:
+        return ""
+    value = f" (it was {event['value']:.3f})" if event["value"] is not None else ""
+    return f"{event['from']} → {event['to']} at step {event['step']}: {event['condition']}{value}"
+
+
+def _built(policy: str) -> dict[str, Any]:
+    path = POLICIES / policy / "policy.json"
+    if not path.exists():
+        raise UserError(f"{path}: this policy is not built; `python -m flows.curriculum {policy}` builds it")
+    found: dict[str, Any] = read_json(path)
+    return found
+
+
+def _metrics(policy: str) -> dict[str, Any]:
+    path = RESULTS / policy / "metrics.json"
+    if not path.exists():
+        raise UserError(f"{path}: not evaluated yet; `python -m flows.curriculum {policy}` does it")
+    found: dict[str, Any] = read_json(path)
+    return found

@@ -1,0 +1,281 @@
+"""Rollouts: sample G completions for each prompt from the policy.
+
+One prefill per prompt is shared by its group, keys and values are preallocated, finished sequences leave the batch.
+The random number behind a token depends only on (seed, step, prompt, sample, position), so what is sampled does not
+depend on how rollouts are batched.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from upaya.policy import Policy
+from upaya.validation import Declared
+
+
+class SamplingParams(Declared):
+    """How tokens are drawn. Temperature 0 is greedy decoding."""
+
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0, description="0: no limit")
+    min_p: float = Field(default=0.0, ge=0, lt=1)
+    max_new_tokens: int = Field(default=64, gt=0)
+
+
+GREEDY = SamplingParams(temperature=0.0)
+
+
+@dataclass
+class Rollouts:
+    """G completions for each of P prompts, padded to the longest completion T.
+
+    Attributes:
+        prompts: P lists of token ids.
+        tokens_PGT: sampled tokens, the end token included; pad_id after it.
+        lengths_PG: tokens of each completion, the end token included.
+        logprobs_PGT: log-probability of each sampled token at the sampling temperature (untruncated); 0 after the end.
+        entropies_PGT: entropy in nats of the distribution each token was drawn from; 0 after the end.
+        finished_PG: whether the completion ended by itself rather than at the token limit.
+    """
+
+    prompts: list[list[int]]
+    tokens_PGT: Tensor
+    lengths_PG: Tensor
+    logprobs_PGT: Tensor
+    entropies_PGT: Tensor
+    finished_PG: Tensor
+
+    def texts(self, policy: Policy) -> list[list[str]]:
+        return [
+            [policy.decode(row[:length]) for row, length in zip(group, lengths, strict=True)]
+            for group, lengths in zip(self.tokens_PGT.tolist(), self.lengths_PG.tolist(), strict=True)
+        ]
+
+
+class PreallocatedLayer(CacheLayerMixin):
+    """Keys and values of one layer in buffers with room for every token to come: [rows, heads, capacity, head size]."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.length = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        rows, heads, _, size = key_states.shape
+        self.keys = key_states.new_zeros(rows, heads, self.capacity, size)
+        self.values = value_states.new_zeros(rows, heads, self.capacity, value_states.shape[-1])
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        end = self.length + key_states.shape[2]
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def take(self, rows: Tensor) -> None:
+        """Keep the given rows, in the given order; a row may be taken more than once."""
+        assert self.keys is not None and self.values is not None
+        self.keys, self.values = self.keys[rows], self.values[rows]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_max_length(self) -> int:
+        return self.capacity
+
+
+def prompt_batch(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Left-padded prompts: (tokens [B, P], valid [B, P] bool, positions [B, P])."""
+    longest = max(len(prompt) for prompt in prompts)
+    tokens = torch.tensor([[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    valid = torch.arange(longest) >= longest - lengths[:, None]
+    return tokens, valid, (valid.cumsum(1) - 1).clamp(min=0)
+
+
+def prompt_mask(valid_BP: Tensor) -> Tensor:
+    """Causal attention among the valid tokens of left-padded prompts: bool [B, 1, P, P].
+
+    A padding token sees itself, for a row of attention without any key would be NaN.
+    """
+    size = valid_BP.shape[1]
+    causal = torch.ones(size, size, dtype=torch.bool).tril()
+    return ((causal & valid_BP[:, None, :]) | torch.eye(size, dtype=torch.bool))[:, None]
+
+
+def uniforms(seed: int, step: int, prompt: int, samples: int, length: int) -> np.ndarray:
+    """Uniform numbers in [0, 1) for each sample and position of one prompt: float64 [samples, length].
+
+    Philox is a counter-based generator (Salmon et al. 2011): (seed, step) is the key, (prompt, sample) the high words
+    of the counter and the position its low word, so each number stands for itself and none needs those before it.
+    """
+    return np.stack(
+        [
+            np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, sample, prompt])).random(length)
+            for sample in range(samples)
+        ]
+    )
+
+
+def draw(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw one token per row by inverting the cumulative distribution.
+
+    Args:
+        logits: [rows, vocabulary].
+        uniform: [rows] in [0, 1).
+
+    Returns:
+        (tokens [rows], their log-probabilities [rows], entropies [rows]); both of the untruncated distribution at the
+        sampling temperature, which is what the policy gradient differentiates.
+    """
+    if params.temperature == 0:
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        best, tokens = logprobs.max(dim=-1)
+        return tokens, best, -(logprobs.exp() * logprobs).sum(-1)
+    logprobs = torch.log_softmax(logits.float() / params.temperature, dim=-1)
+    probabilities = logprobs.exp()
+    kept = _truncated(probabilities, params)
+    cumulative = kept.double().cumsum(dim=-1)
+    targets = uniform[:, None] * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, targets, right=True).clamp(max=logits.shape[-1] - 1)
+    return (
+        tokens[:, 0],
+        logprobs.gather(1, tokens)[:, 0],
+        -(probabilities * logprobs).sum(-1),
+    )
+
+
+def _truncated(probabilities: Tensor, params: SamplingParams) -> Tensor:
+    """Probabilities with those outside top-k, top-p and min-p set to 0 (not renormalised)."""
+    if params.min_p > 0:
+        floor = params.min_p * probabilities.amax(-1, keepdim=True)
+        probabilities = probabilities.where(probabilities >= floor, 0.0)
+    if 0 < params.top_k < probabilities.shape[-1]:
+        least = probabilities.topk(params.top_k, dim=-1).values[:, -1:]
+        probabilities = probabilities.where(probabilities >= least, 0.0)
+    if params.top_p < 1:
+        ordered, order = probabilities.sort(dim=-1, descending=True)
+        before = ordered.cumsum(-1) - ordered
+        ordered = ordered.where(before < params.top_p * ordered.sum(-1, keepdim=True), 0.0)
+        probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered)
+    return probabilities
+
+
+@torch.no_grad()
+def sample(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    group_size: int,
+    params: SamplingParams,
+    *,
+    seed: int,
+    step: int,
+    prompt_indices: Sequence[int],
+    rows_at_once: int = 512,
+) -> Rollouts:
+    """Sample `group_size` completions for each prompt.
+
+    Args:
+        prompts: P lists of token ids.
+        prompt_indices: what stands for each prompt in the random numbers; must differ within a step.
+        rows_at_once: completions decoded side by side, whole groups at a time; bounds the memory of the cache.
+
+    Returns:
+        Rollouts of shape [P, G, T]; T is the longest completion, at most params.max_new_tokens.
+    """
+    was_training = policy.model.training
+    policy.model.eval()
+    limit = params.max_new_tokens
+    tokens = torch.full((len(prompts), group_size, limit), policy.pad_id)
+    logprobs = torch.zeros(len(prompts), group_size, limit)
+    entropies = torch.zeros(len(prompts), group_size, limit)
+    lengths = torch.zeros(len(prompts), group_size, dtype=torch.long)
+    per_call = max(1, rows_at_once // group_size)
+    # Prompts of similar length share a call, so that little of the left padding is computed.
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for start in range(0, len(order), per_call):
+        chosen = order[start : start + per_call]
+        uniform = np.concatenate([uniforms(seed, step, prompt_indices[i], group_size, limit) for i in chosen])
+        out = _decode(policy, [prompts[i] for i in chosen], group_size, params, torch.from_numpy(uniform))
+        for into, part in zip((tokens, logprobs, entropies, lengths), out, strict=True):
+            into[chosen] = part.view(len(chosen), group_size, *part.shape[1:])
+    policy.model.train(was_training)
+    longest = int(lengths.max())
+    last = tokens.gather(2, (lengths - 1)[:, :, None])[:, :, 0]
+    finished = torch.isin(last, torch.tensor(policy.eos_ids))
+    return Rollouts(
+        [list(prompt) for prompt in prompts],
+        tokens[:, :, :longest].clone(),
+        lengths,
+        logprobs[:, :, :longest].clone(),
+        entropies[:, :, :longest].clone(),
+        finished,
+    )
+
+
+def _decode(
+    policy: Policy,
+    prompts: list[list[int]] | list[Sequence[int]],
+    group_size: int,
+    params: SamplingParams,
+    uniform: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Prefill, spread each prompt over its group, decode until all rows have ended. Shapes [B·G, T] and [B·G]."""
+    model, limit = policy.model, params.max_new_tokens
+    ids, valid, positions = prompt_batch(prompts, policy.pad_id)
+    width = ids.shape[1]
+    layers = [PreallocatedLayer(width + limit) for _ in range(model.config.num_hidden_layers)]
+    cache = Cache(layers=list(layers))
+    logits = model(
+        input_ids=ids, attention_mask=prompt_mask(valid), position_ids=positions, past_key_values=cache,
+        use_cache=True, logits_to_keep=1,
+    ).logits[:, -1]  # fmt: skip
+    spread = torch.arange(len(prompts)).repeat_interleave(group_size)
+    for layer in layers:
+        layer.take(spread)
+    logits = logits[spread]
+    rows = torch.arange(len(spread))  # the output row of each row still in the batch
+    mask = torch.cat([valid[spread], torch.ones(len(spread), limit, dtype=torch.bool)], dim=1)[:, None, None]
+    next_position = valid.sum(1)[spread]
+    tokens = torch.full((len(spread), limit), policy.pad_id)
+    logprobs, entropies = torch.zeros(len(spread), limit), torch.zeros(len(spread), limit)
+    lengths = torch.full((len(spread),), limit)
+    ends = torch.tensor(policy.eos_ids)
+    alive = torch.ones(len(spread), dtype=torch.bool)  # over the rows still in the batch
+    for position in range(limit):
+        token, logprob, entropy = draw(logits, uniform[rows, position], params)
+        said = rows[alive]
+        tokens[said, position] = token[alive]
+        logprobs[said, position] = logprob[alive]
+        entropies[said, position] = entropy[alive]
+        ended = alive & torch.isin(token, ends)
+        lengths[rows[ended]] = position + 1
+        alive &= ~ended
+        if not alive.any():
+            break
+        if alive.sum() <= 0.75 * len(rows):  # taking rows copies the cache, so it waits until it saves a quarter
+            kept = alive.nonzero()[:, 0]
+            for layer in layers:
+                layer.take(kept)
+            rows, token, next_position, mask = rows[kept], token[kept], next_position[kept], mask[kept]
+            alive = alive[kept]
+        logits = model(
+            input_ids=token[:, None], attention_mask=mask[..., : width + position + 1],
+            position_ids=next_position[:, None], past_key_values=cache, use_cache=True,
+        ).logits[:, -1]  # fmt: skip
+        next_position = next_position + 1
+    return tokens, logprobs, entropies, lengths

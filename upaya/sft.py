@@ -1,0 +1,146 @@
+"""Supervised training: pre-training on plain text, and warm-up on gold completions (SFT)."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from upaya.checkpoints import Checkpoints
+from upaya.engine import Engine
+from upaya.grpo.advantages import length_mask
+from upaya.grpo.loop import measure, prompt_order, score
+from upaya.history import History
+from upaya.params import Pretraining, Warmup
+from upaya.policy import Policy
+from upaya.questions import Question
+from upaya.rewards.regimes import Regime
+from upaya.sampling import SamplingParams, sample
+from upaya.scoring import completion_logprobs
+
+OnRecord = Callable[[dict[str, Any]], None]
+PRETRAIN_CHECKPOINT_EVERY = 100
+
+
+def pretrain(
+    policy: Policy,
+    lines: Sequence[str],
+    params: Pretraining,
+    seed: int,
+    work: Path,
+    fingerprint: str,
+    on_record: OnRecord,
+) -> int:
+    """Next-token prediction on lines of plain text, packed into one stream and cut into windows; returns the steps.
+
+    The learning rate rises over `warmup_steps` and falls linearly to a tenth.
+    """
+    ends = [policy.tokenizer.eos_token_id]
+    stream = torch.tensor([t for line in lines for t in policy.tokenizer(line)["input_ids"] + ends])
+    windows = len(stream) - params.sequence_length
+    engine = Engine(policy.model, **params.optimiser.model_dump())
+
+    def loss_at(step: int) -> Tensor:
+        starts = np.random.Generator(np.random.Philox(key=[seed, step])).integers(0, windows, params.batch_size)
+        tokens = torch.stack([stream[start : start + params.sequence_length] for start in starts])
+        return policy.model(input_ids=tokens, labels=tokens, use_cache=False).loss
+
+    def rate(step: int) -> float:
+        rising = min(1.0, (step + 1) / max(1, params.warmup_steps))
+        return rising * (1 - 0.9 * step / params.steps)
+
+    def stop(step: int, record: dict[str, Any]) -> bool:
+        return step == params.steps
+
+    return _train(
+        policy, engine, loss_at, rate, stop, params.steps, PRETRAIN_CHECKPOINT_EVERY, work, fingerprint, on_record
+    )
+
+
+def warm_up(
+    policy: Policy,
+    questions: Sequence[Question],
+    validation: Sequence[Question],
+    params: Warmup,
+    sampling: SamplingParams,
+    regimes: dict[str, Regime],
+    seed: int,
+    work: Path,
+    fingerprint: str,
+    on_record: OnRecord,
+) -> int:
+    """SFT on question → gold completion, loss on the completion's tokens only; returns the steps taken.
+
+    Stops when sampled completions of validation questions reach `until.score` of the regime's maximum: models that
+    took equal numbers of steps differ much over seeds, models of equal score less.
+    """
+    prompts = [policy.encode_prompt(question.prompt) for question in questions]
+    golds = [policy.encode_completion(question.gold) for question in questions]
+    until = params.until
+    asked = list(validation[: until.questions])
+    asked_prompts = [policy.encode_prompt(question.prompt) for question in asked]
+    engine = Engine(policy.model, **params.optimiser.model_dump())
+
+    def loss_at(step: int) -> Tensor:
+        chosen = prompt_order(len(questions), step, params.batch_size, seed)
+        lengths = torch.tensor([[len(golds[i])] for i in chosen])
+        longest = int(lengths.max())
+        tokens = torch.tensor([[golds[i] + [policy.pad_id] * (longest - len(golds[i]))] for i in chosen])
+        logprobs = completion_logprobs(policy, [prompts[i] for i in chosen], tokens)
+        mask = length_mask(lengths, longest)
+        return -(logprobs * mask).sum() / mask.sum()
+
+    def stop(step: int, record: dict[str, Any]) -> bool:
+        """Measure every so often, adding what was found to the step's record."""
+        if step % until.every and step != params.max_steps:
+            return False
+        rollouts = sample(
+            policy, asked_prompts, until.samples, sampling, seed=seed, step=step, prompt_indices=range(len(asked))
+        )
+        scores = score(rollouts.texts(policy), asked, regimes)
+        share = scores.rewards_PG[until.regime].mean().item() / regimes[until.regime].maximum
+        record["validation"] = {"score": share, **measure(rollouts, scores)}
+        return share >= until.score or step == params.max_steps
+
+    return _train(
+        policy, engine, loss_at, lambda step: 1.0, stop, params.max_steps, until.every, work, fingerprint, on_record
+    )
+
+
+def _train(
+    policy: Policy,
+    engine: Engine,
+    loss_at: Callable[[int], Tensor],
+    rate: Callable[[int], float],
+    stop: Callable[[int, dict[str, Any]], bool],
+    max_steps: int,
+    checkpoint_every: int,
+    work: Path,
+    fingerprint: str,
+    on_record: OnRecord,
+) -> int:
+    """Steps from the last checkpoint on until `stop` says so after a step. Steps count from 0, records from 1."""
+    checkpoints = Checkpoints(work / "checkpoints", fingerprint)
+    history = History(work / "history.jsonl")
+    checkpoint = checkpoints.latest()
+    step, stopped = 0, False
+    if checkpoint:
+        engine.load_tensors(checkpoint.tensors)
+        step, stopped = checkpoint.step, checkpoint.state["stopped"]
+    history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
+    while step < max_steps and not stopped:
+        policy.model.train()
+        loss = loss_at(step)
+        engine.backward(loss)
+        norm = engine.step(rate(step))
+        step += 1
+        record: dict[str, Any] = {"step": step, "loss": loss.item(), "grad_norm": norm}
+        stopped = stop(step, record)
+        history.append(record)
+        on_record(record)
+        if stopped or step % checkpoint_every == 0:
+            checkpoints.save(step, engine.tensors(), {"history_offset": history.offset, "stopped": stopped})
+    history.close()
+    return step
