@@ -33,7 +33,7 @@ def main(name: str) -> None:
     policy.system_prompt = load_model_file(curricula.model).system_prompt
     params, seed = curricula.evaluation, curricula.seed
     with Tracker(f"evaluate {name}", params.model_dump(), {"stage": f"evaluate@{name}", "policy": name}) as tracker:
-        found = evaluate(policy, questions, regimes, params, curricula.sampling, seed)
+        found = evaluate(policy, questions, regimes, params, curricula.sampling, curricula.grpo.group_size, seed)
         every = range(len(questions))
         kinds = sorted({question.kind for question in questions})
         wordings = {"trained": False, "held_out": True}

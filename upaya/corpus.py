@@ -10,7 +10,7 @@ A corpus is a folder with any of
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Self
@@ -183,16 +183,18 @@ class Corpus:
         The two lists' themes are declared to share no dharma, no synonym of the item is a member, and it shares no
         character with a member or the list's name (定 and 定覺支 are one dharma under two names).
         """
-        names = set().union(*(self.same(member) for member in entry.members)) | {entry.name}
         return (
             frozenset((self.themes[entry.id], self.themes[other.id])) in self.disjoint
             and entry.treatise == other.treatise
-            and not set("".join(names)) & set("".join(self.same(item)))
+            and not self._characters(entry.name, *entry.members) & self._characters(item)
         )
 
-    def same(self, term: str) -> set[str]:
-        """The term and its synonyms."""
-        return {term}.union(*(group for group in self.synonyms if term in group))
+    @cache  # noqa: B019 - a corpus lives as long as the program
+    def _characters(self, *terms: str) -> frozenset[str]:
+        """Every character of the terms and their synonyms."""
+        return frozenset(
+            "".join(name for term in terms for name in (term, *chain(*(g for g in self.synonyms if term in g))))
+        )
 
 
 def _refuse_repeats(where: str, names: Sequence[str]) -> None:

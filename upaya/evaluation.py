@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from upaya.grpo.advantages import is_live
 from upaya.grpo.loop import score
 from upaya.params import Evaluation
 from upaya.policy import Policy
@@ -47,11 +48,13 @@ def evaluate(
     regimes: dict[str, Regime],
     params: Evaluation,
     sampling: SamplingParams,
+    group_size: int,
     seed: int,
 ) -> Evaluated:
     """Greedy and sampled completions of every question, scored under every regime.
 
-    Measures: strict_accuracy (greedy), pass_at_k for each k, format_rate and reward/<regime> (means over samples).
+    Measures: strict_accuracy (greedy), pass_at_k for each k, format_rate and reward/<regime> (means over samples),
+    dead/<regime> (whether the first `group_size` samples all have one reward: a group GRPO would learn nothing from).
     """
     prompts = [policy.encode_prompt(question.prompt) for question in questions]
     indices = range(len(questions))
@@ -67,6 +70,7 @@ def evaluate(
     measures["format_rate"] = scores.well_formed_PG.double().mean(dim=1).tolist()
     for name, rewards_PG in scores.rewards_PG.items():
         measures[f"reward/{name}"] = rewards_PG.mean(dim=1).tolist()
+        measures[f"dead/{name}"] = (~is_live(rewards_PG[:, :group_size])).double().tolist()
     rows = []
     for i, question in enumerate(questions):
         outputs = [("greedy", greedy_texts[i][0], greedy_scores, 0), ("sampled", texts[i][0], scores, 0)]

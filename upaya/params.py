@@ -73,6 +73,7 @@ class Warmup(Declared):
 
     max_steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    warmup_steps: int = Field(default=20, ge=0, description="steps over which the learning rate rises")
     optimiser: Optimiser
     until: UntilScore
 

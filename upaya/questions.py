@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import cn2an
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from upaya.answers import ANSWER_TYPES, PYTHON_TYPES, SEPARATOR, Answer, AnswerType, gold_completion, render
+from upaya.answers import ANSWER_TYPES, PYTHON_TYPES, Answer, AnswerType, gold_completion, render
 from upaya.corpus import Axis, Corpus, NumberedList, Phrasing
 from upaya.errors import UserError, nearest
 from upaya.files import read_jsonl
@@ -470,32 +470,20 @@ def statements(corpus: Corpus, converter: Converter, seed: int, lines: int) -> l
     Questions, their wordings and the tags of a completion are absent, so a base model knows the terms and not the task.
     """
     rng = random.Random(f"{seed}/statements")
-    makers = []
-    if corpus.elements:
-        makers += 2 * [_stated_fact_by_fact, _stated_in_series]
-    if corpus.lists:
-        makers.append(_stated_list)
+    makers = 3 * [_stated_facts] * bool(corpus.elements) + [_stated_list] * bool(corpus.lists)
     return [converter.simplify(rng.choice(makers)(corpus, rng)) for _ in range(lines if makers else 0)]
 
 
-def _stated_fact_by_fact(corpus: Corpus, rng: random.Random) -> str:
-    element, axes, values = _facts(corpus, rng, 8)
-    return "".join(f"{element}，{axis_text(axis)}者，{value}。" for axis, value in zip(axes, values, strict=True))
-
-
-def _stated_in_series(corpus: Corpus, rng: random.Random) -> str:
-    element, axes, values = _facts(corpus, rng, 4)
-    return f"{element}：{'；'.join(axis_text(axis) for axis in axes)}。次第為{SEPARATOR.join(values)}。"
+def _stated_facts(corpus: Corpus, rng: random.Random) -> str:
+    elements = corpus.elements
+    assert elements
+    element = rng.choice(elements.elements)
+    axes = rng.sample(elements.axes, min(rng.randint(1, 8), len(elements.axes)))
+    return "".join(
+        f"{element}，{axis_text(axis)}者，{value_text(elements.table[element][axis.name])}。" for axis in axes
+    )
 
 
 def _stated_list(corpus: Corpus, rng: random.Random) -> str:
     entry = rng.choice(corpus.lists)
     return f"《{entry.treatise}》：{entry.name}者，謂{render(entry.members)}。"
-
-
-def _facts(corpus: Corpus, rng: random.Random, most: int) -> tuple[str, list[Axis], list[str]]:
-    elements = corpus.elements
-    assert elements
-    element = rng.choice(elements.elements)
-    axes = rng.sample(elements.axes, min(rng.randint(1, most), len(elements.axes)))
-    return element, axes, [value_text(elements.table[element][axis.name]) for axis in axes]

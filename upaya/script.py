@@ -20,7 +20,8 @@ from upaya.files import read_json
 CONFIG = Path("params/opencc.json")
 # Where OpenCC's Python package keeps its own dictionaries. Its loader searches the configuration's folder only.
 DICTIONARIES = Path(opencc.__file__).parent / "clib" / "share" / "opencc"
-CJK = [chr(code) for block in ((0x3400, 0x4DC0), (0x4E00, 0xA000)) for code in range(*block)]
+# The characters of Traditional writing: Big5 holds 后, 後 and 識, and not 识, which is Simplified only.
+TRADITIONAL = [c for c in map(chr, range(0x4E00, 0xA000)) if c.encode("big5", "ignore")]
 
 
 class Converter:
@@ -46,7 +47,7 @@ class Converter:
     def origins(self) -> dict[str, frozenset[str]]:
         """For each Simplified character, the Traditional characters that become it when converted alone."""
         found: dict[str, set[str]] = defaultdict(set)
-        for traditional, simplified in zip(CJK, self.simplify("\n".join(CJK)).split("\n"), strict=True):
+        for traditional, simplified in zip(TRADITIONAL, self.simplify("\n".join(TRADITIONAL)).split("\n"), strict=True):
             found[simplified].add(traditional)
         return {simplified: frozenset(origins) for simplified, origins in found.items()}
 

@@ -54,9 +54,27 @@ def pretrain(
     def stop(step: int, record: dict[str, Any]) -> bool:
         return step == params.steps
 
-    return _train(
+    steps = _train(
         policy, engine, loss_at, rate, stop, params.steps, PRETRAIN_CHECKPOINT_EVERY, work, fingerprint, on_record
     )
+    renew_unseen_embeddings(policy, stream, seed)
+    return steps
+
+
+@torch.no_grad()
+def renew_unseen_embeddings(policy: Policy, stream: Tensor, seed: int) -> None:
+    """Draw the embeddings of tokens that the text never held anew.
+
+    The softmax pushes them all the same way at every step, so that the tags of a completion, which come only with the
+    warm-up, would start as nearly one and the same token.
+    """
+    weights = policy.model.get_input_embeddings().weight
+    assert isinstance(weights, Tensor)
+    unseen = torch.ones(len(weights), dtype=torch.bool)
+    unseen[stream.unique()] = False
+    generator = torch.Generator().manual_seed(seed)
+    fresh = torch.randn(int(unseen.sum()), weights.shape[1], generator=generator)
+    weights[unseen] = fresh * policy.model.config.initializer_range
 
 
 def warm_up(
@@ -105,7 +123,16 @@ def warm_up(
         return share >= until.score or step == params.max_steps
 
     return _train(
-        policy, engine, loss_at, lambda step: 1.0, stop, params.max_steps, until.every, work, fingerprint, on_record
+        policy,
+        engine,
+        loss_at,
+        lambda step: min(1.0, (step + 1) / max(1, params.warmup_steps)),
+        stop,
+        params.max_steps,
+        until.every,
+        work,
+        fingerprint,
+        on_record,
     )
 
 

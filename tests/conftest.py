@@ -1,0 +1,74 @@
+"""A pipeline in miniature, run once for the whole session: the same stages by the same commands, with fewer steps."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+QUIET = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def run(*command: str, cwd: Path, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
+    """A command in a project, as a user types it with the environment activated."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT", "MLFLOW_TRACK"))}
+    found = subprocess.run(
+        command, cwd=cwd, env=environment | QUIET | {"PATH": path} | extra, capture_output=True, text=True, check=False
+    )
+    assert not check or found.returncode == 0, f"{command} failed:\n{found.stdout}\n{found.stderr}"
+    return found
+
+
+def edit(path: Path, *keys: str, value: object) -> None:
+    """Set one key of a YAML file."""
+    content = yaml.safe_load(path.read_text())
+    node = content
+    for key in keys[:-1]:
+        node = node[key]
+    node[keys[-1]] = value
+    path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
+
+
+def copy_project(folder: Path) -> Path:
+    """A clone of the working tree's tracked files, with its own git history, and small settings."""
+    project = folder / "project"
+    project.mkdir()
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in files.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, project / name)
+    (project / "dvc.lock").unlink(missing_ok=True)
+    curricula, questions = project / "params/curricula.yaml", project / "params/questions.yaml"
+    edit(questions, "element_values", value={"train": 300, "validation": 32, "test": 24})
+    edit(questions, "axes", value=[3])
+    edit(questions, "statements", value=400)
+    edit(curricula, "warmup", "max_steps", value=12)
+    edit(curricula, "grpo", "budget", value=10)
+    edit(curricula, "grpo", "prompts", value=8)
+    edit(curricula, "grpo", "checkpoint_every", value=2)
+    edit(curricula, "policies", "lenient", "max_steps", value=6)
+    edit(curricula, "evaluation", value={"samples": 8, "ks": [1, 8], "bootstrap": 200})
+    edit(project / "params/models/tiny.yaml", "pretraining", "steps", value=10)
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
+        subprocess.run(["git", *command], cwd=project, check=True)
+    return project
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose `dvc repro` has run. Tests that change it work on a copy."""
+    project = copy_project(tmp_path_factory.mktemp("built"))
+    run("dvc", "repro", cwd=project)
+    return project
+
+
+@pytest.fixture
+def project(built: Path, tmp_path: Path) -> Path:
+    """A copy of the built project to change."""
+    return Path(shutil.copytree(built, tmp_path / "project", symlinks=True))

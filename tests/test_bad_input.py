@@ -1,0 +1,100 @@
+"""Each mistake of a user's: a message with file and line or key, exit code 1, no traceback, outputs untouched."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import edit, run
+
+GOOD = {"id": "a", "prompt": "五蘊有幾？", "answer": 5, "answer_type": "number", "split": "train", "source": "俱舍論"}
+
+
+OUTPUTS = ("questions", "policies", "results")
+
+
+def refused(project: Path, *command: str) -> str:
+    outputs = [path for folder in OUTPUTS for path in (project / folder).rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in outputs}
+    found = run(*command, cwd=project, check=False)
+    message = found.stdout + found.stderr
+    assert found.returncode == 1, message
+    assert "Traceback" not in message
+    assert {path: path.read_bytes() for path in outputs} == before
+    assert not list(project.rglob("*.partial"))
+    return " ".join(message.split())
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([{**GOOD, "answer": None}], "line 1: question 'a' has no answer"),
+        ([{key: value for key, value in GOOD.items() if key != "answer"}], "has no answer"),
+        ([GOOD, GOOD], "line 2: the id 'a' stands already in"),
+        ([{**GOOD, "answer_type": "numbr"}], "unknown answer type 'numbr'; did you mean 'number'?"),
+        ([{**GOOD, "answer": "five"}], "is a JSON number, this is 'five'"),
+        ([{**GOOD, "sorce": "x"}], "unknown key 'sorce'; did you mean 'source'?"),
+        ([GOOD, {**GOOD, "id": "b", "split": "test"}], "must not be trained on"),
+        (["no json"], "line 1"),
+    ],
+)
+def test_a_wrong_question(project: Path, lines: list[object], message: str) -> None:
+    folder = project / "data/questions"
+    folder.mkdir()
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines)
+    (folder / "own.jsonl").write_text(text, encoding="utf-8")
+    found = refused(project, "tasks/run", "convert")
+    assert message in found and "own.jsonl" in found
+
+
+def test_invalid_utf8(project: Path) -> None:
+    (project / "data/questions").mkdir()
+    (project / "data/questions/own.jsonl").write_bytes(b"{}\n\xff\xfe")
+    assert "own.jsonl, line 2: invalid UTF-8" in refused(project, "tasks/run", "convert")
+
+
+def test_an_empty_split(project: Path) -> None:
+    for part in ("elements.yaml", "phrasings.yaml"):
+        (project / "data" / part).unlink()
+    for part in (project / "data/lists").iterdir():
+        part.unlink()
+    (project / "data/questions").mkdir()
+    (project / "data/questions/own.jsonl").write_text(json.dumps(GOOD, ensure_ascii=False))
+    assert "the validation split is empty" in refused(project, "tasks/run", "convert")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (["policies", "lenient", "regime"], "leniant", "'policies.lenient.regime': unknown regime 'leniant'"),
+        (["policies", "lenient", "from"], "warmap", "unknown parent policy 'warmap'; did you mean 'warmup'?"),
+        (["policies", "lenient", "from"], "lenient-strict", "a cycle of parents"),
+        (["policies", "lenient", "learning_rat"], 1, "did you mean 'learning_rate'?"),
+        (["policies", "lenient", "learning_rate"], "fast", "'policies.lenient.learning_rate'"),
+        (["policies", "lenient", "until", "type"], "sucess", "policies.lenient.until"),
+        (["model"], "tyni", "did you mean 'tiny'?"),
+        (["questions", "kinds"], ["elemnt_values"], "did you mean 'element_values'?"),
+    ],
+)
+def test_a_wrong_curriculum(project: Path, keys: list[str], value: object, message: str) -> None:
+    edit(project / "params/curricula.yaml", *keys, value=value)
+    assert message in refused(project, "tasks/run", "grpo", "lenient")
+
+
+def test_a_negative_weight(project: Path) -> None:
+    edit(project / "params/regimes.yaml", "regimes", "lenient", "components", "format", "weight", value=-1)
+    assert "regimes.lenient.components.format.weight" in refused(project, "tasks/run", "grpo", "lenient")
+
+
+def test_a_model_path_that_does_not_exist(project: Path) -> None:
+    (project / "params/models/mine.yaml").write_text("path: ./nowhere\n")
+    edit(project / "params/curricula.yaml", "model", value="mine")
+    assert "no model at './nowhere'" in refused(project, "tasks/run", "pretrain")
+
+
+def test_no_disk_space(project: Path) -> None:
+    limited = "trap '' XFSZ; ulimit -f 40; tasks/run convert"  # files of at most 40 blocks stand for a full disk
+    found = subprocess.run(["bash", "-c", limited], cwd=project, capture_output=True, text=True)
+    assert found.returncode == 1 and "Traceback" not in found.stderr, found.stderr
+    assert "no disk space left" in found.stderr
+    assert (project / "questions/test.jsonl").stat().st_size > 0 and not list(project.rglob("*.partial"))

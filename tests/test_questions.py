@@ -1,0 +1,89 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from upaya.answers import is_exact, parse
+from upaya.corpus import Corpus
+from upaya.errors import UserError
+from upaya.questions import SPLITS, QuestionParams, make, statements
+from upaya.script import Converter
+
+ROOT = Path(__file__).parents[1]
+CONVERTER = Converter(ROOT / "params/opencc.json")
+CORPUS = Corpus(ROOT / "corpus")
+PARAMS = QuestionParams(
+    seed=1,
+    statements=10,
+    axes=[2, 8],
+    element_values={"train": 200, "validation": 20, "test": 40},
+    other_kinds={"train": 0.7, "validation": 0.1, "test": 0.2},
+    held_out_phrasings=0.25,
+)
+QUESTIONS = make(CORPUS, PARAMS, CONVERTER)
+
+
+def test_no_tested_combination_is_trained_on() -> None:
+    keys = {split: {question.key for question in QUESTIONS if question.split == split} for split in SPLITS}
+    assert not keys["test"] & (keys["train"] | keys["validation"])
+    assert not keys["train"] & keys["validation"]
+    prompts = {split: {question.prompt for question in QUESTIONS if question.split == split} for split in SPLITS}
+    assert not prompts["test"] & (prompts["train"] | prompts["validation"])
+
+
+def test_held_out_wordings_are_tested_only() -> None:
+    assert {question.split for question in QUESTIONS if question.held_out_phrasing} == {"test"}
+
+
+def test_every_kind_has_questions_to_train_and_to_test_with() -> None:
+    found = Counter((question.kind, question.split) for question in QUESTIONS)
+    for kind in {question.kind for question in QUESTIONS}:
+        assert found[kind, "train"] and found[kind, "test"], kind
+
+
+def test_the_gold_completion_is_exactly_right() -> None:
+    for question in QUESTIONS:
+        completion = parse(question.gold)
+        assert completion.well_formed and is_exact(completion.answer, question.answer, question.answer_type), question
+
+
+def test_a_prompt_names_every_gate_by_all_its_alternatives() -> None:
+    assert CORPUS.elements
+    axes = {axis.name: axis for axis in CORPUS.elements.axes}
+    for question in (question for question in QUESTIONS if question.kind == "element_values"):
+        _, element, *asked = question.key.split("/")
+        named = "；".join("／".join(axes[name].alternatives) for name in asked)
+        assert named in question.prompt_traditional and element in question.prompt_traditional
+
+
+def test_prompts_are_simplified_and_originals_are_kept() -> None:
+    for question in QUESTIONS:
+        assert question.prompt == CONVERTER.simplify(question.prompt_traditional)
+
+
+def test_the_same_seed_makes_the_same_questions_and_another_others() -> None:
+    assert make(CORPUS, PARAMS, CONVERTER) == QUESTIONS
+    assert make(CORPUS, PARAMS.model_copy(update={"seed": 2}), CONVERTER) != QUESTIONS
+
+
+def test_the_text_for_pretraining_asks_nothing() -> None:
+    text = "".join(statements(CORPUS, CONVERTER, 1, 500))
+    assert "？" not in text and "<" not in text and "请" not in text
+
+
+@pytest.mark.parametrize(
+    ("traditional", "simplified"),
+    [("目乾連", "目乾连"), ("無明覆心", "无明覆心"), ("惛沈蓋", "惛沉盖"), ("惛沈睡眠", "惛沉睡眠"), ("餘", "余")],
+)
+def test_classical_terms_are_converted_rightly(traditional: str, simplified: str) -> None:
+    assert CONVERTER.simplify(traditional) == simplified
+
+
+def test_ambiguity_on_the_way_back_is_counted() -> None:
+    assert CONVERTER.changes("後有", "后有") == (1, 1)  # 后 may have been 后 or 後
+    assert CONVERTER.changes("眼識", "眼识") == (1, 0)
+
+
+def test_more_axes_than_there_are_is_refused() -> None:
+    with pytest.raises(UserError, match="axes"):
+        make(CORPUS, PARAMS.model_copy(update={"axes": [99]}), CONVERTER)

@@ -1,0 +1,97 @@
+import pytest
+import torch
+
+from upaya.policy import Policy, from_config, train_tokenizer
+from upaya.sampling import GREEDY, SamplingParams, draw, sample, uniforms
+from upaya.scoring import completion_logprobs
+
+LINES = ["眼界，有见／无见者，无见。", "色界，有见／无见者，有见。", "依次作答：无见、有对、善及不善。"] * 5
+ARCHITECTURES = {
+    "llama": {"model_type": "llama"},
+    "qwen2": {"model_type": "qwen2"},
+    "qwen3": {"model_type": "qwen3", "head_dim": 8},
+}
+SIZES = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def policy(request: pytest.FixtureRequest) -> Policy:
+    return from_config({**SIZES, **ARCHITECTURES[request.param]}, train_tokenizer(LINES, 400), seed=1)
+
+
+@pytest.fixture(scope="module")
+def prompts(policy: Policy) -> list[list[int]]:
+    return [policy.encode_prompt(text) for text in ("眼界", "色界，有见／无见？", "依次作答：无见、有对。")]
+
+
+def test_greedy_decoding_is_transformers_generate(policy: Policy, prompts: list[list[int]]) -> None:
+    ours = sample(policy, prompts, 1, GREEDY, seed=0, step=0, prompt_indices=range(3))
+    for prompt, tokens, length in zip(prompts, ours.tokens_PGT[:, 0], ours.lengths_PG[:, 0], strict=True):
+        theirs = policy.model.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), do_sample=False,
+            max_new_tokens=GREEDY.max_new_tokens, pad_token_id=policy.pad_id,
+        )  # fmt: skip
+        assert theirs[0, len(prompt) :].tolist() == tokens[:length].tolist()
+
+
+def test_what_is_sampled_does_not_depend_on_the_batch(policy: Policy, prompts: list[list[int]]) -> None:
+    params = SamplingParams(max_new_tokens=12)
+    together = sample(policy, prompts, 4, params, seed=3, step=5, prompt_indices=[7, 8, 9])
+    for i, prompt in enumerate(prompts):
+        alone = sample(policy, [prompt], 4, params, seed=3, step=5, prompt_indices=[7 + i])
+        width = alone.tokens_PGT.shape[2]
+        assert torch.equal(alone.tokens_PGT[0], together.tokens_PGT[i, :, :width])
+    narrow = sample(policy, prompts, 4, params, seed=3, step=5, prompt_indices=[7, 8, 9], rows_at_once=4)
+    assert torch.equal(narrow.tokens_PGT, together.tokens_PGT)
+
+
+def test_logprobs_kept_from_sampling_are_those_of_a_second_pass(policy: Policy, prompts: list[list[int]]) -> None:
+    rollouts = sample(policy, prompts, 4, SamplingParams(max_new_tokens=12), seed=1, step=0, prompt_indices=range(3))
+    mask = torch.arange(rollouts.tokens_PGT.shape[2]) < rollouts.lengths_PG[..., None]
+    again = completion_logprobs(policy, prompts, rollouts.tokens_PGT)
+    assert torch.allclose(again[mask], rollouts.logprobs_PGT[mask], atol=2e-5)
+
+
+def test_shared_prompts_give_the_gradient_of_full_passes(policy: Policy, prompts: list[list[int]]) -> None:
+    rollouts = sample(policy, prompts, 2, SamplingParams(max_new_tokens=6), seed=2, step=0, prompt_indices=range(3))
+    mask = torch.arange(rollouts.tokens_PGT.shape[2]) < rollouts.lengths_PG[..., None]
+
+    def gradients(total: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad(total, list(policy.model.parameters()), allow_unused=True))
+
+    shared = gradients((completion_logprobs(policy, prompts, rollouts.tokens_PGT) * mask).sum())
+    total = torch.zeros(())
+    for p, prompt in enumerate(prompts):
+        for g in range(2):
+            tokens = rollouts.tokens_PGT[p, g, : rollouts.lengths_PG[p, g]]
+            row = torch.cat([torch.tensor(prompt), tokens])[None]
+            logits = policy.model(row).logits[0, len(prompt) - 1 : -1]
+            total = total + torch.log_softmax(logits, -1).gather(1, tokens[:, None]).sum()
+    for ours, full in zip(shared, gradients(total), strict=True):
+        assert torch.allclose(ours, full, atol=1e-4, rtol=1e-4)
+
+
+def test_draws_follow_the_distribution() -> None:
+    logits = torch.tensor([0.5, 0.3, 0.2, 0.0]).log()
+    uniform = torch.from_numpy(uniforms(1, 2, 3, 1, 20_000)[0])
+    tokens, logprobs, _ = draw(logits.expand(20_000, -1), uniform, SamplingParams())
+    assert torch.bincount(tokens, minlength=4).div(20_000).tolist() == pytest.approx([0.5, 0.3, 0.2, 0.0], abs=0.015)
+    assert torch.allclose(logprobs, logits[tokens])
+
+
+@pytest.mark.parametrize("limits", [{"top_k": 2}, {"top_p": 0.75}, {"min_p": 0.5}])
+def test_truncation_leaves_the_likely_tokens_only(limits: dict[str, float]) -> None:
+    logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(1000, -1)
+    uniform = torch.from_numpy(uniforms(1, 0, 0, 1, 1000)[0])
+    tokens, logprobs, _ = draw(logits, uniform, SamplingParams(**limits))
+    assert set(tokens.tolist()) == {0, 1}
+    assert torch.allclose(logprobs, logits[0][tokens])  # of the untruncated distribution
+
+
+def test_random_numbers_stand_for_themselves() -> None:
+    assert (uniforms(1, 2, 3, 4, 10)[2, :5] == uniforms(1, 2, 3, 3, 5)[2]).all()
+    assert (uniforms(1, 2, 3, 1, 5) != uniforms(1, 2, 4, 1, 5)).any()
+    assert (uniforms(1, 2, 3, 1, 5) != uniforms(1, 3, 3, 1, 5)).any()

@@ -1,0 +1,55 @@
+"""The console script `upaya`: look at what was built."""
+
+from pathlib import Path
+
+import typer
+
+from upaya.errors import UserError, shown_to_user
+from upaya.progress import console
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+
+@app.command()
+def show(policy: str = typer.Argument("lenient-strict")) -> None:
+    """The table of a policy and its ancestors."""
+    from upaya.report import show as show_table
+
+    show_table(policy)
+
+
+@app.command()
+def ask(
+    policy: str = typer.Argument(help="a policy's name, or a folder with a model"),
+    question: str = typer.Argument(help="the question, in either script"),
+    samples: int = typer.Option(0, help="sampled completions to show beside the greedy one"),
+) -> None:
+    """Ask a policy a question."""
+    from upaya.policy import load
+    from upaya.sampling import GREEDY, SamplingParams, sample
+    from upaya.script import Converter
+
+    folder = Path("policies") / policy
+    model = load(folder if folder.is_dir() else policy)
+    prompt = [model.encode_prompt(Converter().simplify(question))]
+    console.print(sample(model, prompt, 1, GREEDY, seed=0, step=0, prompt_indices=[0]).texts(model)[0][0], markup=False)
+    if samples:
+        drawn = sample(model, prompt, samples, SamplingParams(), seed=0, step=0, prompt_indices=[0])
+        for text in drawn.texts(model)[0]:
+            console.print(text, markup=False)
+
+
+@app.command()
+def track() -> None:
+    """Rebuild MLflow from the histories and results of what is built."""
+    from upaya.rebuild import rebuild
+
+    rebuilt = rebuild(Path("policies"), Path("results"))
+    if not rebuilt:
+        raise UserError("nothing under policies/ to rebuild from; `make run` builds it")
+    console.print(f"MLflow: rebuilt {', '.join(rebuilt)}")
+
+
+def main() -> None:
+    with shown_to_user():
+        app()
