@@ -60,7 +60,8 @@ def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
     def run() -> State:
         if not _changed(stage.address):
             return Completed(name="Skipped", message="DVC finds this stage unchanged")
-        command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage.address]
+        print(f"── {stage.address}", flush=True)
+        command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--single-item", stage.address]
         code = subprocess.run(command, check=False, env=stage_environment()).returncode
         if code:
             return Failed(message=f"stage {stage.address} failed; its message stands above (exit code {code})")

@@ -39,7 +39,7 @@ def show(policy: str) -> None:
             _dead(name, built, metrics),
             _switched(built),
         )
-    console.print(table)
+    console.print(table, soft_wrap=False)
 
 
 def _dead(name: str, built: dict[str, Any], metrics: dict[str, Any]) -> str:
