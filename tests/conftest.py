@@ -13,13 +13,15 @@ ROOT = Path(__file__).parents[1]
 QUIET = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
+def activated(**extra: str) -> dict[str, str]:
+    """The environment variables of a user who has activated the project's environment."""
+    mine = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT", "MLFLOW_TRACK"))}
+    return mine | QUIET | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | extra
+
+
 def run(*command: str, cwd: Path, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
     """A command in a project, as a user types it with the environment activated."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT", "MLFLOW_TRACK"))}
-    found = subprocess.run(
-        command, cwd=cwd, env=environment | QUIET | {"PATH": path} | extra, capture_output=True, text=True, check=False
-    )
+    found = subprocess.run(command, cwd=cwd, env=activated(**extra), capture_output=True, text=True, check=False)
     assert not check or found.returncode == 0, f"{command} failed:\n{found.stdout}\n{found.stderr}"
     return found
 

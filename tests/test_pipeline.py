@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import copy_project, edit, run
+from conftest import activated, copy_project, edit, run
 
 POLICIES = ("base", "warmup", "lenient", "lenient-strict")
 
@@ -84,14 +84,11 @@ def test_a_changed_strict_parameter_reruns_strict_and_what_follows(project: Path
 def test_killed_and_started_again_ends_in_the_same_bytes(project: Path, stage: str, built: Path) -> None:
     name = stage.removeprefix("policy@")
     program = ["tasks/run", "warmup"] if stage == "warmup" else ["tasks/run", "grpo", name]
-    (project / ".venv").unlink(missing_ok=True)
     expected = contents(built)
     shutil.rmtree(project / "policies" / name)
-    environment_bin = Path(__import__("sys").executable).parent
-    environment = {**__import__("os").environ, "PATH": f"{environment_bin}:{__import__('os').environ['PATH']}"}
     history = project / ".upaya/work" / name / "history.jsonl"
     for lines in (3, 5):  # after so many lines of history, wherever the stage then is
-        process = subprocess.Popen(program, cwd=project, env=environment, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(program, cwd=project, env=activated(), stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
             if history.exists() and history.read_bytes().count(b"\n") >= lines:
