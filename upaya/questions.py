@@ -120,16 +120,10 @@ def make(corpus: Corpus, params: QuestionParams, converter: Converter) -> list[Q
     """
     questions = [*_generated(corpus, params, converter), *_own(corpus, converter)]
     seen: dict[str, Question] = {}
-    splits: dict[str, Split] = {}
     for question in questions:
         if question.id in seen:
             raise UserError(f"{corpus.folder}: two questions have the id {question.id!r}; ids are unique")
         seen[question.id] = question
-        if splits.setdefault(question.key, question.split) != question.split:
-            raise UserError(
-                f"{corpus.folder}: question {question.id!r} is in the {question.split} split and the same question is "
-                f"in the {splits[question.key]} split. What is tested must not be trained on: give both the same split."
-            )
     for split in SPLITS:
         if not any(question.split == split for question in questions):
             raise UserError(
@@ -399,6 +393,7 @@ class OwnQuestion(BaseModel):
 
 def _own(corpus: Corpus, converter: Converter) -> Iterator[Question]:
     places: dict[str, str] = {}
+    asked: dict[str, tuple[Split, str]] = {}
     for file in corpus.own_questions:
         for line, row in read_jsonl(file):
             where = f"{file}, line {line}"
@@ -406,11 +401,18 @@ def _own(corpus: Corpus, converter: Converter) -> Iterator[Question]:
             if own.id in places:
                 raise UserError(f"{where}: the id {own.id!r} stands already in {places[own.id]}; ids are unique")
             places[own.id] = where
+            key = f"{own.kind}/{converter.simplify(own.prompt)}"
+            first_split, first_where = asked.setdefault(key, (own.split, where))
+            if first_split != own.split:
+                raise UserError(
+                    f"{where}: this question is in the {own.split} split, and {first_where} asks it in the {first_split} "
+                    "split. What is tested must not be trained on: give both the same split."
+                )
             yield Question(
                 id=own.id,
                 kind=own.kind,
                 split=own.split,
-                key=f"{own.kind}/{converter.simplify(own.prompt)}",
+                key=key,
                 prompt=converter.simplify(own.prompt),
                 answer=_converted(own.answer, converter),
                 answer_type=own.answer_type,
