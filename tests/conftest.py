@@ -10,7 +10,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-QUIET = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+QUIET = {
+    "DVC_NO_ANALYTICS": "1",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "OMP_NUM_THREADS": "1",  # the miniature is too small for more to pay
+}
 
 
 def activated(**extra: str) -> dict[str, str]:

@@ -405,8 +405,8 @@ def _own(corpus: Corpus, converter: Converter) -> Iterator[Question]:
             first_split, first_where = asked.setdefault(key, (own.split, where))
             if first_split != own.split:
                 raise UserError(
-                    f"{where}: this question is in the {own.split} split, and {first_where} asks it in the {first_split} "
-                    "split. What is tested must not be trained on: give both the same split."
+                    f"{where}: this question is in the {own.split} split, and {first_where} asks it in the "
+                    f"{first_split} split. What is tested must not be trained on: give both the same split."
                 )
             yield Question(
                 id=own.id,
