@@ -131,7 +131,8 @@ class _Sink:
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             location = (root / "artifacts").as_uri() if uri.startswith("sqlite:///") else None
-            identity = self.client.create_experiment(EXPERIMENT, artifact_location=location)
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens on runs, not on LLM traces
+            identity = self.client.create_experiment(EXPERIMENT, artifact_location=location, tags=kind)
         else:
             identity = experiment.experiment_id
         if run_file and run_file.exists():  # a killed stage goes on in the run it began
