@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import edit, run
+from conftest import activated, edit, run
 
 GOOD = {"id": "a", "prompt": "五蘊有幾？", "answer": 5, "answer_type": "number", "split": "train", "source": "俱舍論"}
 
@@ -94,7 +94,7 @@ def test_a_model_path_that_does_not_exist(project: Path) -> None:
 
 def test_no_disk_space(project: Path) -> None:
     limited = "trap '' XFSZ; ulimit -f 40; tasks/run convert"  # files of at most 40 blocks stand for a full disk
-    found = subprocess.run(["bash", "-c", limited], cwd=project, capture_output=True, text=True)
+    found = subprocess.run(["bash", "-c", limited], cwd=project, env=activated(), capture_output=True, text=True)
     assert found.returncode == 1 and "Traceback" not in found.stderr, found.stderr
     assert "no disk space left" in found.stderr
     assert (project / "questions/test.jsonl").stat().st_size > 0 and not list(project.rglob("*.partial"))

@@ -14,7 +14,7 @@ class UserError(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the closest known word, or lists them all: the tail of an error message."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
 
 
