@@ -10,7 +10,7 @@ from upaya.grpo.switching import Condition
 from upaya.questions import Selection
 from upaya.rewards.regimes import Regime
 from upaya.sampling import SamplingParams
-from upaya.validation import Declared, load_yaml, read_yaml
+from upaya.validation import Declared, load_yaml
 
 CURRICULA = Path("params/curricula.yaml")
 MODELS = Path("params/models")
@@ -180,11 +180,3 @@ def model_file(name: str) -> Path:
 
 def load_model_file(name: str) -> ModelFile:
     return load_yaml(model_file(name), ModelFile)
-
-
-def section(path: Path, *keys: str) -> Any:
-    """The raw value of a key in a params file, for fingerprints."""
-    value = read_yaml(path)
-    for key in keys:
-        value = value[key]
-    return value
