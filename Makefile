@@ -1,4 +1,5 @@
 # make run    set everything up, then build the default curriculum and show what came of it
+# make compare  the same for every arm of the comparison, side by side
 # make test   set everything up, then check format, lint, types and run the tests
 # make setup  only the environment in .venv
 SHELL := /bin/bash
@@ -14,9 +15,12 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DS_BUILD_OPS := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test setup format clean
+.PHONY: run compare test setup format clean
 run: setup
 	@python -m flows.curriculum $(POLICY)
+
+compare: setup
+	@python -m flows.curriculum compare
 
 test: setup
 	ruff format --check .
@@ -41,4 +45,4 @@ setup: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv mlruns .upaya policies results questions data
+	rm -rf .venv mlruns .upaya policies results reports questions data

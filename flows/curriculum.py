@@ -1,6 +1,8 @@
-"""The curriculum flow: build one policy and all it depends on, one Prefect task per DVC stage.
+"""The flows: build one policy and all it depends on, or all arms of the comparison, one Prefect task per DVC stage.
 
 python -m flows.curriculum lenient-strict
+python -m flows.curriculum auto          # the curriculum that the probe of the warm-up recommends
+python -m flows.curriculum compare       # every arm of params/curricula.yaml under `compare`
 """
 
 import os
@@ -15,15 +17,19 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 import typer
 from dvc.utils.serialize import modify_yaml
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.states import Failed, State
 
-from tasks.dvc import bring_up_to_date, graph_to
+from flows.stages import build
+from upaya.comparison import show_arms
 from upaya.errors import UserError
-from upaya.params import CURRICULA, load_curricula
+from upaya.params import CURRICULA, Curricula, load_curricula
+from upaya.probe import Report, report_path
 from upaya.progress import console
 from upaya.report import show
-from upaya.rewards.regimes import load_regimes
+from upaya.rewards.schedules import load_regimes
 from upaya.tracking import tracking_uri
+
+AUTO, COMPARE = "auto", "compare"
 
 
 @flow(name="curriculum", persist_result=False)
@@ -31,47 +37,85 @@ def curriculum(policy: str = "lenient-strict", seed: int | None = None) -> State
     """Build a policy, its ancestors and their evaluations, and show them.
 
     Args:
-        policy: a policy of params/curricula.yaml.
+        policy: a policy of params/curricula.yaml; `auto` for the one that the probe recommends.
         seed: written into params/curricula.yaml, as `dvc exp run -S params/curricula.yaml:seed=…` does; None keeps
             what stands there.
     """
     try:
-        curricula = load_curricula(load_regimes())
-        line = curricula.ancestry(policy)
-        if seed is not None and seed != curricula.seed:
-            set_seed(seed)
-        stages = graph_to([_evaluation(name) for name in line])
+        curricula = _declared(seed)
+        if policy == AUTO:
+            state = build([f"probe@{curricula.auto.probe}"], f"probe {curricula.auto.probe}")
+            if not state.is_completed():
+                return state
+            chosen = recommended(curricula)
+            if isinstance(chosen, State):
+                return chosen
+            policy = chosen
+        state = build([_evaluation(name) for name in curricula.ancestry(policy)], policy)
+        if state.is_completed():
+            show(policy)
+            _where_mlflow_is()
+        return state
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return Failed(message=str(error))
-    states: dict[str, State] = {}
-    for stage in stages:
-        task = bring_up_to_date(stage)
-        state = task(wait_for=[states[parent] for parent in stage.parents], return_state=True)
-        states[stage.address] = state
-        if not state.is_completed():
-            return Failed(message=state.message)
-    show(policy)
-    console.print(f"MLflow: mlflow ui --backend-store-uri {tracking_uri()}")
-    skipped = sum(state.name == "Skipped" for state in states.values())
-    return Completed(message=f"{policy}: {len(states) - skipped} stages run, {skipped} skipped")
+        return _failed(error)
 
 
-def set_seed(seed: int) -> None:
-    """Declare another seed, keeping the file's comments."""
-    with modify_yaml(str(CURRICULA)) as declared:
-        declared["seed"] = seed
-    console.print(f"seed: {seed} (written to {CURRICULA})")
+@flow(name="compare", persist_result=False)
+def compare(seed: int | None = None) -> State:
+    """Build every arm of the comparison and show them side by side. Args: seed as for `curriculum`."""
+    try:
+        _declared(seed)
+        state = build(["compare"], "compare")
+        if state.is_completed():
+            show_arms()
+            _where_mlflow_is()
+        return state
+    except UserError as error:
+        return _failed(error)
+
+
+def recommended(curricula: Curricula) -> str | State:
+    """The policy that the probe's recommendation leads to, said aloud; Failed where no GRPO can help yet."""
+    report = Report.read(report_path(curricula.auto.probe))
+    console.print(f"auto: {report.recommendation.text}")
+    policy = {"start strict": curricula.auto.start_strict, "start lenient": curricula.auto.start_lenient}.get(
+        report.recommendation.choice
+    )
+    if policy is None:
+        return Failed(message=f"auto: {report.recommendation.text}")
+    console.print(f"auto: builds {policy}")
+    return policy
+
+
+def _declared(seed: int | None) -> Curricula:
+    curricula = load_curricula(load_regimes())
+    if seed is not None and seed != curricula.seed:
+        with modify_yaml(str(CURRICULA)) as declared:  # keeps the file's comments
+            declared["seed"] = seed
+        console.print(f"seed: {seed} (written to {CURRICULA})")
+    return curricula
 
 
 def _evaluation(policy: str) -> str:
     return f"evaluate-start@{policy}" if policy in ("base", "warmup") else f"evaluate@{policy}"
 
 
-def main(policy: str = typer.Argument("lenient-strict"), seed: int | None = typer.Option(None)) -> None:
+def _where_mlflow_is() -> None:
+    console.print(f"MLflow: mlflow ui --backend-store-uri {tracking_uri()}")
+
+
+def _failed(error: UserError) -> State:
+    print(f"error: {error}", file=sys.stderr)
+    return Failed(message=str(error))
+
+
+def main(
+    policy: str = typer.Argument("lenient-strict", help=f"a policy, {AUTO} or {COMPARE}"),
+    seed: int | None = typer.Option(None),
+) -> None:
     """Build POLICY of params/curricula.yaml and all it depends on."""
     os.chdir(Path(__file__).parents[1])
-    state = curriculum(policy, seed, return_state=True)
+    state = compare(seed, return_state=True) if policy == COMPARE else curriculum(policy, seed, return_state=True)
     raise SystemExit(0 if state.is_completed() else 1)
 
 

@@ -1,7 +1,7 @@
 """evaluate: results/<policy>, what the policy can do on test questions that no training has seen.
 
 metrics.json, samples.jsonl (completions with their scores under each regime), curve.csv (every step from the warm-up
-on, for DVC's plots), switch.png (the same as a figure, with a line where the regime switched).
+on, for DVC's plots), curve.png (the same as a figure, with a line where the regime switched).
 
     python -m tasks.evaluate lenient-strict
 """
@@ -19,7 +19,7 @@ from upaya.params import load_curricula, load_model_file
 from upaya.policy import load
 from upaya.progress import console
 from upaya.questions import read
-from upaya.rewards.regimes import load_regimes
+from upaya.rewards.schedules import load_regimes
 from upaya.tracking import Tracker
 
 
@@ -33,7 +33,7 @@ def main(name: str) -> None:
     policy.system_prompt = load_model_file(curricula.model).system_prompt
     params, seed = curricula.evaluation, curricula.seed
     with Tracker(f"evaluate {name}", params.model_dump(), {"stage": f"evaluate@{name}", "policy": name}) as tracker:
-        found = evaluate(policy, questions, regimes, params, curricula.sampling, curricula.grpo.group_size, seed)
+        found = evaluate(policy, questions, regimes.plain, params, curricula.sampling, curricula.grpo.group_size, seed)
         every = range(len(questions))
         kinds = sorted({question.kind for question in questions})
         wordings = {"trained": False, "held_out": True}

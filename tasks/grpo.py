@@ -12,15 +12,16 @@ from tasks.stage import POLICIES, QUESTIONS, Stage, provenance
 from upaya.errors import UserError, nearest, shown_to_user
 from upaya.grpo.loop import Stage as GrpoStage
 from upaya.grpo.loop import train
+from upaya.history import event_text
 from upaya.params import CURRICULA, load_curricula, load_model_file
 from upaya.policy import load
 from upaya.progress import Progress, console
 from upaya.questions import read
-from upaya.rewards.regimes import load_regimes
+from upaya.rewards.schedules import load_regimes
 
 
 def main(name: str) -> None:
-    regimes = load_regimes()
+    regimes = load_regimes(aloud=True)
     curricula = load_curricula(regimes)
     if name not in curricula.policies:
         raise UserError(f"{CURRICULA}: no GRPO policy {name!r}; {nearest(name, curricula.policies)}")
@@ -31,38 +32,34 @@ def main(name: str) -> None:
         last_step = min(last_step, parent["total_steps"] + declared.max_steps)
     params = {
         "seed": curricula.seed,
-        "questions": curricula.questions.model_dump(),
+        "questions": curricula.asked(name).model_dump(),
         "sampling": curricula.sampling.model_dump(),
         "grpo": curricula.grpo.model_dump(),
         "policy": declared.model_dump(),
-        "regime": regimes[declared.regime].model_dump(),
+        "regime": regimes.regimes[declared.regime].model_dump(),
     }
     stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, params)
     policy = load(POLICIES / declared.from_)
     policy.system_prompt = load_model_file(curricula.model).system_prompt
-    questions = read(QUESTIONS, "train", curricula.questions)
-    switched = parent["regime"] is not None and parent["regime"] != declared.regime
+    questions = read(QUESTIONS, "train", curricula.asked(name))
+    switched = None
+    if parent["regime"] not in (None, declared.regime):
+        why = parent["handover"] or {"condition": "the parent's steps were used up", "value": None}
+        switched = {"event": "switch", "step": parent["total_steps"], "from": parent["regime"], "to": declared.regime}
+        switched |= {"condition": why["condition"], "value": why["value"]}
     tags = {"regime": declared.regime, "parent": declared.from_}
     steps_to_do = last_step - parent["total_steps"]
     with stage.tracker(**tags) as tracker, Progress(name, steps_to_do) as progress:
-        tracker.record({"step": parent["total_steps"], "curriculum/regime": list(regimes).index(declared.regime)})
-        if switched:
-            handover = parent["handover"] or {"condition": "the parent's steps were used up", "value": None}
-            event = {"event": "switch", "step": parent["total_steps"], "from": parent["regime"], "to": declared.regime}
-            event |= {"condition": handover["condition"], "value": handover["value"]}
-            tracker.record(event)
-            progress.say(switch_text(event))
 
         def on_record(record: dict[str, Any]) -> None:
             tracker.record(record)
             if "event" in record:
-                progress.say(
-                    f"hands over at step {record['step']}: {record['condition']} (it is {record['value']:.3f})"
-                )
+                progress.say(event_text(record))
                 return
-            fates = record["regimes"][declared.regime]
+            trained = record["trained"]
             progress.advance(
-                f"reward {fates['reward']:.2f}, live groups {fates['live']:.0%}, strict success {record['success']:.3f}"
+                f"reward {trained['reward']:.2f}, live groups {trained['live']:.0%}, "
+                f"strict success {record['success']:.3f}"
             )
 
         outcome = train(
@@ -79,8 +76,10 @@ def main(name: str) -> None:
                 sampling=curricula.sampling,
                 grpo=curricula.grpo,
                 generated_tokens=parent["generated_tokens"],
+                switched=switched,
             ),
-            regimes,
+            regimes.plain,
+            regimes.regimes[declared.regime],
             stage.work,
             stage.fingerprint,
             on_record,
@@ -96,17 +95,11 @@ def main(name: str) -> None:
             "total_steps": outcome.total_steps,
             "generated_tokens": outcome.generated_tokens,
             "handover": outcome.handover.model_dump() if outcome.handover else None,
-            "switch": event if switched else None,
-            "measured_under": {key: regime.digest for key, regime in regimes.items()},
+            "measured_under": {key: regime.digest for key, regime in regimes.plain.items()},
             "threads": torch.get_num_threads(),
         },
     )
     console.print(f"{name}: {folder} after {outcome.total_steps} of {curricula.grpo.budget} steps since the warm-up")
-
-
-def switch_text(event: dict[str, object]) -> str:
-    value = f" (it was {event['value']:.3f})" if event["value"] is not None else ""
-    return f"reward regime {event['from']} → {event['to']} at step {event['step']}: {event['condition']}{value}"
 
 
 if __name__ == "__main__":

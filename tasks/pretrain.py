@@ -15,7 +15,7 @@ from upaya.params import load_curricula, load_model_file
 from upaya.policy import from_config, load, train_tokenizer
 from upaya.progress import Progress, console
 from upaya.questions import read
-from upaya.rewards.regimes import load_regimes
+from upaya.rewards.schedules import load_regimes
 from upaya.sft import pretrain
 
 PROMPTS_FOR_TOKENIZER = 40  # enough to know the prompts' characters, too few to make whole clauses of them one token

@@ -28,7 +28,7 @@ class Stage:
         self.params = params
         self.hashes = {key: sha256_tree(path) for key, path in inputs.items()}
         self.hashes["params"] = fingerprint(params)
-        self.hashes["code"] = sha256_tree(Path("upaya"), Path("tasks"))
+        self.hashes["code"] = sha256_tree(Path("upaya"), Path("tasks"), Path("components"))
         self.fingerprint = fingerprint(self.hashes)
         self.work = WORK / name
         self.work.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from upaya.params import load_curricula, load_model_file
 from upaya.policy import load
 from upaya.progress import Progress, console
 from upaya.questions import read
-from upaya.rewards.regimes import load_regimes
+from upaya.rewards.schedules import load_regimes
 from upaya.sft import warm_up
 
 
@@ -23,10 +23,10 @@ def main() -> None:
         "questions": curricula.questions.model_dump(),
         "sampling": curricula.sampling.model_dump(),
         **curricula.warmup.model_dump(),
-        "until_regime": regimes[curricula.warmup.until.regime].model_dump(),
+        "until_regime": regimes.plain[curricula.warmup.until.regime].model_dump(),
     }
     stage = Stage("warmup", {"questions": QUESTIONS, "parent": POLICIES / "base"}, params)
-    questions = read(QUESTIONS, "train", curricula.questions)
+    questions = read(QUESTIONS, "train", curricula.asked("warmup"))
     validation = read(QUESTIONS, "validation", curricula.questions)
     policy = load(POLICIES / "base")
     policy.system_prompt = load_model_file(curricula.model).system_prompt
@@ -40,7 +40,7 @@ def main() -> None:
             progress.advance(f"loss {record['loss']:.2f}{note}")
 
         steps = warm_up(
-            policy, questions, validation, curricula.warmup, curricula.sampling, regimes, curricula.seed,
+            policy, questions, validation, curricula.warmup, curricula.sampling, regimes.plain, curricula.seed,
             stage.work, stage.fingerprint, on_record,
         )  # fmt: skip
     folder = stage.publish(

@@ -10,6 +10,17 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+POLICIES = {  # a tree with the default curriculum's two policies and one of each further kind
+    "lenient": {"from": "warmup", "regime": "lenient", "learning_rate": 1e-3, "max_steps": 6},
+    "lenient-strict": {"from": "lenient", "regime": "strict", "learning_rate": 5e-4},
+    "scheduled": {
+        "from": "warmup",
+        "regime": "annealed",
+        "learning_rate": 1e-3,
+        "questions": {"kinds": ["element_values"], "difficulty": [2]},
+    },
+}
+PROBE = {"questions": 8, "samples": 8, "group_sizes": [4, 8], "enough_live": 0.25, "top": 50, "out_of_reach": 0.1}
 QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "DO_NOT_TRACK": "true",
@@ -53,14 +64,19 @@ def copy_project(folder: Path) -> Path:
             shutil.copy(ROOT / name, project / name)
     (project / "dvc.lock").unlink(missing_ok=True)
     curricula, questions = project / "params/curricula.yaml", project / "params/questions.yaml"
-    edit(questions, "element_values", value={"train": 300, "validation": 32, "test": 24})
-    edit(questions, "axes", value=[3])
+    few = {"train": 300, "validation": 32, "test": 24}
+    edit(questions, "element_values", value={2: few, 3: few})
     edit(questions, "statements", value=400)
+    edit(curricula, "questions", "difficulty", value=[3])
+    edit(curricula, "warmup", "questions", "difficulty", value=[2, 3])
     edit(curricula, "warmup", "max_steps", value=12)
     edit(curricula, "grpo", "budget", value=10)
     edit(curricula, "grpo", "prompts", value=8)
     edit(curricula, "grpo", "checkpoint_every", value=2)
-    edit(curricula, "policies", "lenient", "max_steps", value=6)
+    edit(curricula, "policies", value=POLICIES)
+    edit(curricula, "compare", value=list(POLICIES)[1:])
+    edit(curricula, "probe", value=PROBE)
+    edit(curricula, "auto", value={"probe": "warmup", "start_strict": "lenient-strict", "start_lenient": "lenient"})
     edit(curricula, "evaluation", value={"samples": 8, "ks": [1, 8], "bootstrap": 200})
     edit(project / "params/models/tiny.yaml", "pretraining", "steps", value=10)
     for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):

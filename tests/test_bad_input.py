@@ -71,7 +71,15 @@ def test_an_empty_split(project: Path) -> None:
         (["policies", "lenient", "from"], "lenient-strict", "a cycle of parents"),
         (["policies", "lenient", "learning_rat"], 1, "did you mean 'learning_rate'?"),
         (["policies", "lenient", "learning_rate"], "fast", "'policies.lenient.learning_rate'"),
-        (["policies", "lenient", "until", "type"], "sucess", "policies.lenient.until"),
+        (["policies", "lenient", "until"], {"type": "sucess_rate", "threshold": 0.1}, "did you mean 'success_rate'?"),
+        (
+            ["policies", "lenient", "until"],
+            {"type": "live_share", "regime": "strickt", "threshold": 0.1},
+            "'policies.lenient.until': unknown regime 'strickt'; did you mean 'strict'?",
+        ),
+        (["auto", "start_strict"], "strict-onli", "'auto.start_strict': unknown policy"),
+        (["compare"], ["lenient-stric"], "'compare': unknown policy 'lenient-stric'; did you mean 'lenient-strict'?"),
+        (["policies", "auto"], {"from": "warmup", "regime": "strict", "learning_rate": 1}, "this name is taken"),
         (["model"], "tyni", "did you mean 'tiny'?"),
         (["questions", "kinds"], ["elemnt_values"], "did you mean 'element_values'?"),
     ],
@@ -84,6 +92,17 @@ def test_a_wrong_curriculum(project: Path, keys: list[str], value: object, messa
 def test_a_negative_weight(project: Path) -> None:
     edit(project / "params/regimes.yaml", "regimes", "lenient", "components", "format", "weight", value=-1)
     assert "regimes.lenient.components.format.weight" in refused(project, "tasks/run", "grpo", "lenient")
+
+
+def test_a_schedule_of_an_undeclared_regime(project: Path) -> None:
+    other = {"components": {"exact": {"weight": 3}}, "penalties": {"wrong": 1}, "floor": -1}
+    edit(project / "params/regimes.yaml", "regimes", "annealed", "end", value=other)
+    assert "key 'regimes'" in (found := refused(project, "tasks/run", "grpo", "lenient")) and "`*lenient`" in found
+
+
+def test_a_regime_that_can_be_gamed(project: Path) -> None:
+    edit(project / "params/regimes.yaml", "regimes", "blind", value={"components": {"overlap": {"weight": 1}}})
+    assert "key 'blind': a wrong completion earns as much" in refused(project, "tasks/run", "grpo", "lenient")
 
 
 def test_a_model_path_that_does_not_exist(project: Path) -> None:

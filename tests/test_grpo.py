@@ -1,11 +1,24 @@
+import json
+
 import pytest
 import torch
 
 from upaya.evaluation import pass_at_k
 from upaya.grpo.advantages import fates, group_centred, is_live, length_mask, shares
-from upaya.grpo.loop import prompt_order
 from upaya.grpo.loss import token_level_loss
-from upaya.grpo.switching import AnyOf, RunningStatistics, Steps, SuccessRate, fired
+from upaya.grpo.measures import rewarded_wrong, under
+from upaya.grpo.switching import (
+    AllOf,
+    AnyOf,
+    LiveShare,
+    Plateau,
+    RunningStatistics,
+    Steps,
+    SuccessRate,
+    fired,
+    regimes_in,
+)
+from upaya.order import prompt_order
 
 
 def test_advantages_of_a_group_add_up_to_nothing() -> None:
@@ -45,24 +58,57 @@ def test_prompts_come_once_per_epoch_whatever_the_step_they_start_from() -> None
     assert prompt_order(10, 3, 4, seed=4) != order[3]
 
 
-def test_success_rate_waits_for_its_window_and_survives_a_checkpoint() -> None:
+def statistics_of(**series: list[float]) -> RunningStatistics:
+    """Running statistics after steps with these values, taken through a checkpoint at every step."""
+    found = RunningStatistics()
+    for values in zip(*series.values(), strict=True):
+        found.update(dict(zip((name.replace("__", "/") for name in series), values, strict=True)))
+        resumed = RunningStatistics()
+        resumed.load_state_dict(json.loads(json.dumps(found.state_dict())))
+        found = resumed
+    return found
+
+
+def test_success_rate_waits_for_its_window() -> None:
     condition = SuccessRate(type="success_rate", threshold=0.5, window=2)
-    statistics = RunningStatistics()
-    statistics.update(1.0)
-    assert fired(condition, statistics) is None
-    resumed = RunningStatistics()
-    resumed.load_state_dict(statistics.state_dict())
-    resumed.update(0.2)
-    found = fired(condition, resumed)
-    assert found and found.value == pytest.approx(0.6)
+    assert fired(condition, statistics_of(success=[1.0])) is None
+    assert fired(condition, statistics_of(success=[1.0, 0.2])).value == pytest.approx(0.6)
+    assert fired(condition, statistics_of(success=[1.0, 0.2, 0.2])) is None
 
 
-def test_any_fires_with_the_first_that_holds() -> None:
-    statistics = RunningStatistics()
-    statistics.update(0.0)
-    condition = AnyOf(type="any", of=[SuccessRate(type="success_rate", threshold=0.5), Steps(type="steps", steps=1)])
-    found = fired(condition, statistics)
-    assert found and found.condition == "steps ≥ 1"
+def test_live_share_looks_at_the_regime_that_it_names() -> None:
+    condition = LiveShare(type="live_share", regime="strict", threshold=0.5, window=2)
+    assert fired(condition, statistics_of(live__strict=[0.1, 0.2], live__lenient=[1.0, 1.0])) is None
+    found = fired(condition, statistics_of(live__strict=[0.4, 0.8], live__lenient=[0.0, 0.0]))
+    assert found and "under strict" in found.condition and found.value == pytest.approx(0.6)
+
+
+def test_plateau_fires_when_the_reward_stops_rising() -> None:
+    condition = Plateau(type="plateau", gain=0.05, window=2)
+    assert fired(condition, statistics_of(reward=[0.1, 0.2, 0.3])) is None  # no two windows yet
+    assert fired(condition, statistics_of(reward=[0.1, 0.2, 0.3, 0.4])) is None
+    assert fired(condition, statistics_of(reward=[0.1, 0.2, 0.3, 0.4, 0.4, 0.31])).value == pytest.approx(0.005)
+
+
+def test_any_fires_with_the_first_that_holds_and_all_with_the_last() -> None:
+    parts = [SuccessRate(type="success_rate", threshold=0.5, window=1), Steps(type="steps", steps=2)]
+    assert fired(AnyOf(type="any", of=parts), statistics_of(success=[0.0, 0.0])).condition == "steps ≥ 2"
+    assert fired(AllOf(type="all", of=parts), statistics_of(success=[0.0, 0.0])) is None
+    assert " and " in fired(AllOf(type="all", of=parts), statistics_of(success=[0.0, 1.0])).condition
+
+
+def test_the_regimes_of_nested_conditions_are_found() -> None:
+    inner = AllOf(type="all", of=[LiveShare(type="live_share", regime="r", threshold=0.1)])
+    assert regimes_in(AnyOf(type="any", of=[Steps(type="steps", steps=1), inner])) == ["r"]
+
+
+def test_rewarded_wrong_is_the_share_of_positive_advantage_that_errors_get() -> None:
+    exact = torch.tensor([[True, False, False, False], [False, False, False, False]])
+    lenient = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0]])
+    assert rewarded_wrong(lenient, exact) == pytest.approx(0.375 / (0.75 + 0.375))
+    assert rewarded_wrong(exact.double(), exact) == 0
+    assert rewarded_wrong(torch.zeros(2, 4), exact) is None
+    assert under(lenient, exact)["live"] == 1
 
 
 @pytest.mark.parametrize(("n", "c", "k", "value"), [(8, 0, 8, 0.0), (8, 1, 8, 1.0), (4, 1, 1, 0.25), (4, 2, 2, 5 / 6)])

@@ -37,7 +37,7 @@ def test_transformers_opens_every_policy(built: Path, name: str) -> None:
 
 def test_history_has_both_regimes_at_every_step_and_the_switch_is_recorded(built: Path) -> None:
     steps = []
-    for name in ("lenient", "lenient-strict"):
+    for name in ("lenient", "lenient-strict"):  # the last one's lines are looked at again below
         lines = (built / f"policies/{name}/history.jsonl").read_text().splitlines()
         steps += [record for record in map(json.loads, lines) if "event" not in record]
     assert [record["step"] for record in steps] == list(range(1, 11))
@@ -45,8 +45,11 @@ def test_history_has_both_regimes_at_every_step_and_the_switch_is_recorded(built
         for regime in ("lenient", "strict"):
             fates = record["regimes"][regime]
             assert fates["live"] + fates["dead_all_wrong"] + fates["dead_all_right"] == pytest.approx(1)
-    switch = json.loads((built / "policies/lenient-strict/policy.json").read_text())["switch"]
-    assert (switch["from"], switch["to"], switch["step"]) == ("lenient", "strict", 6)
+        assert sum(record["curriculum"]["weight"].values()) == pytest.approx(1)
+        assert {"format", "positions", "exact"} <= record["components"].keys()
+    events = [record for record in map(json.loads, lines) if record.get("event") == "switch"]
+    assert [(event["from"], event["to"], event["step"]) for event in events] == [("lenient", "strict", 6)]
+    assert events[0]["condition"]
 
 
 def test_metrics_hold_what_is_asked_of_them(built: Path) -> None:
@@ -77,7 +80,55 @@ def test_a_changed_strict_parameter_reruns_strict_and_what_follows(project: Path
     assert {line.split("'")[1] for line in ran.splitlines() if line.startswith("Running stage")} == {
         "policy@lenient-strict",
         "evaluate@lenient-strict",
+        "compare",
     }
+
+
+def test_a_schedule_is_out_of_date_when_one_of_its_regimes_changes(project: Path) -> None:
+    """DVC resolves the aliases by which a schedule refers to its regimes."""
+    text = (project / "params/regimes.yaml").read_text()
+    (project / "params/regimes.yaml").write_text(
+        text.replace("{malformed: 1.0, wrong: 0.5}", "{malformed: 1.0, wrong: 0.6}")
+    )
+    changed = set(json.loads(run("dvc", "status", "--json", cwd=project).stdout))
+    assert {"policy@lenient-strict", "policy@scheduled"} <= changed
+    assert not {"warmup", "policy@lenient"} & changed
+
+
+def test_annealing_moves_the_weights_and_the_comparison_marks_the_switches(built: Path) -> None:
+    lines = (built / "policies/scheduled/history.jsonl").read_text().splitlines()
+    shares = [record["curriculum"]["weight"]["strict"] for record in map(json.loads, lines)]
+    assert shares == sorted(shares) and shares[0] == 0 < shares[-1]
+    arms = {arm["arm"]: arm for arm in json.loads((built / "reports/compare/arms.json").read_text())["arms"]}
+    assert arms.keys() == {"lenient-strict", "scheduled"}
+    assert arms["lenient-strict"]["switches"] == [{"step": 6.0, "to": "lenient → strict"}]
+    assert len({arm["total_steps"] for arm in arms.values()}) == 1
+    assert (built / "reports/compare/arms.png").stat().st_size > 10_000
+
+
+def test_the_flow_follows_what_the_probe_recommends(project: Path) -> None:
+    path = project / "params/curricula.yaml"
+    edit(path, "probe", "out_of_reach", value=1.0)  # the miniature has learnt next to nothing
+    edit(path, "probe", "enough_live", value=0.01)
+    found = run("python", "-m", "flows.curriculum", "auto", cwd=project, PREFECT_HOME=str(project / ".prefect"))
+    assert "auto: start lenient" in found.stdout and "auto: builds lenient" in found.stdout
+    edit(path, "probe", "out_of_reach", value=1e-9)
+    found = run("python", "-m", "flows.curriculum", "auto", cwd=project, check=False,
+                PREFECT_HOME=str(project / ".prefect"))  # fmt: skip
+    assert found.returncode == 1 and "the base cannot say it" in found.stdout
+
+
+def test_audit_and_probe_answer_on_the_command_line(built: Path) -> None:
+    assert "degenerate completions earn" in run("upaya", "audit", cwd=built).stdout
+    assert (built / "reports/audit/audit.png").exists()
+    found = run("upaya", "probe", str(built / "policies/warmup"), cwd=built).stdout
+    assert "recommendation:" in found
+
+
+def test_a_hack_that_pays_too_much_fails_the_audit(project: Path) -> None:
+    edit(project / "params/audit.yaml", "default", "ignorant", value=0.0)
+    found = run("upaya", "audit", cwd=project, check=False)
+    assert found.returncode == 1 and "'every item listed' earns" in " ".join(found.stdout.split())
 
 
 @pytest.mark.parametrize("stage", ["warmup", "policy@lenient", "policy@lenient-strict"])
@@ -131,7 +182,9 @@ def test_mlflow_holds_a_run_per_stage_and_the_switch(built: Path) -> None:
     assert {"base", "warmup", "lenient", "lenient-strict", "evaluate lenient-strict"} <= runs.keys()
     strict = runs["lenient-strict"]
     assert strict.data.tags["regime"] == "strict" and strict.data.metrics["switch_step"] == 6
-    assert "lenient" in strict.data.tags["event.switch"]
+    assert strict.data.params["switch_step"] == "6" and "lenient → strict" in strict.data.tags["event.switch"]
+    places = [metric.value for metric in client.get_metric_history(strict.info.run_id, "curriculum/regime")]
+    assert len(places) == 4 and len(set(places)) == 1
     assert len(client.get_metric_history(strict.info.run_id, "success")) == 4
 
 

@@ -15,8 +15,7 @@ CORPUS = Corpus(ROOT / "corpus")
 PARAMS = QuestionParams(
     seed=1,
     statements=10,
-    axes=[2, 8],
-    element_values={"train": 200, "validation": 20, "test": 40},
+    element_values={n: {"train": 200, "validation": 20, "test": 40} for n in (2, 8)},
     other_kinds={"train": 0.7, "validation": 0.1, "test": 0.2},
     held_out_phrasings=0.25,
 )
@@ -85,5 +84,5 @@ def test_ambiguity_on_the_way_back_is_counted() -> None:
 
 
 def test_more_axes_than_there_are_is_refused() -> None:
-    with pytest.raises(UserError, match="axes"):
-        make(CORPUS, PARAMS.model_copy(update={"axes": [99]}), CONVERTER)
+    with pytest.raises(UserError, match=r"element_values\.99"):
+        make(CORPUS, PARAMS.model_copy(update={"element_values": {99: PARAMS.element_values[2]}}), CONVERTER)

@@ -1,6 +1,7 @@
 """Properties of every declared regime."""
 
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ from upaya.answers import TAGS, gold_completion, parse
 from upaya.errors import UserError
 from upaya.questions import Question
 from upaya.rewards.components import COMPONENTS, exact
-from upaya.rewards.regimes import RegimesFile, load_regimes
+from upaya.rewards.regimes import Regime, check
+from upaya.rewards.schedules import RegimesFile, load_regimes
+from upaya.rewards.scoring import score
+from upaya.rewards.specimens import TYPICAL, degenerate, is_right, perturbed
 from upaya.validation import validated
 
-REGIMES = load_regimes(Path(__file__).parents[1] / "params/regimes.yaml")
+REGIMES = load_regimes(Path(__file__).parents[1] / "params/regimes.yaml").plain
+SATURATING = {name for name, regime in REGIMES.items() if regime.declares_saturation}
 
 
 def question(answer: object, answer_type: str) -> Question:
@@ -47,7 +52,7 @@ def test_no_other_completion_reaches_it_and_every_score_is_in_range(name: str, t
     regime, completion = REGIMES[name], parse(text)
     score = regime.score(completion, asked)
     assert math.isfinite(score) and regime.floor <= score <= regime.maximum + 1e-12
-    if not exact(completion, asked):
+    if not exact(completion, asked) and name not in SATURATING:
         assert score < regime.maximum - 1e-9
 
 
@@ -61,6 +66,149 @@ def test_components_stay_between_0_and_1(name: str, text: str, asked: Question) 
 def test_a_megabyte_is_scored_at_once(name: str) -> None:
     for text in ("无" * 1_000_000, "<answer>" + "无见、" * 300_000, "<think>" * 150_000):
         assert math.isfinite(REGIMES[name].score(parse(text), QUESTIONS[0]))
+
+
+@pytest.mark.parametrize("asked", TYPICAL, ids=lambda q: q.answer_type)
+@pytest.mark.parametrize("name", REGIMES)
+def test_only_declared_saturation_lets_something_wrong_earn_the_maximum(name: str, asked: Question) -> None:
+    wrong = [specimen.text for specimen in degenerate(asked, TYPICAL)]
+    wrong += [text for _, text in perturbed(asked, TYPICAL, random.Random(1))[1:]]
+    tied = [text for text in wrong if REGIMES[name].score(parse(text), asked) >= REGIMES[name].maximum - 1e-9]
+    assert not tied or name in SATURATING
+
+
+@pytest.mark.parametrize("asked", QUESTIONS, ids=lambda q: q.answer_type)
+def test_specimens_are_wrong_and_errors_grow(asked: Question) -> None:
+    for specimen in degenerate(asked, QUESTIONS):
+        assert not is_right(specimen.text, asked), specimen
+    errors = [count for count, _ in perturbed(asked, QUESTIONS, random.Random(2))]
+    assert errors[0] == 0 and errors == sorted(set(errors)) and len(errors) > 1
+
+
+@pytest.mark.parametrize("said", ["眼界、耳界", "耳界、眼界"])
+@pytest.mark.parametrize("name", REGIMES)
+def test_a_set_in_any_order_is_right(name: str, said: str) -> None:
+    assert REGIMES[name].score(parse(gold_completion(said, "")), QUESTIONS[1]) == REGIMES[name].maximum
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_a_number_in_either_writing_is_right(name: str) -> None:
+    assert REGIMES[name].score(parse(gold_completion("十", "")), QUESTIONS[3]) == REGIMES[name].maximum
+
+
+def test_a_long_tail_after_the_right_answer_is_not_right() -> None:
+    asked = QUESTIONS[2]
+    tail = gold_completion(f"{asked.answer}{' ' * 5000}又", "")
+    assert not exact(parse(tail), asked)
+
+
+def test_strict_tells_malformed_from_wrong_from_right() -> None:
+    asked, strict = QUESTIONS[0], REGIMES["strict"]
+    scores = [strict.score(parse(text), asked) for text in ("无见", gold_completion("无见", ""), asked.gold)]
+    assert scores == sorted(set(scores)) and strict.levels() >= 3
+
+
+def test_a_two_valued_regime_is_known_as_one() -> None:
+    two = Regime.model_validate({"components": {"exact": {"weight": 1}}, "penalties": {"malformed": 0.5, "wrong": 0.5},
+                                 "floor": -0.5})  # fmt: skip
+    assert two.levels() == 2
+
+
+def test_over_long_is_punished_on_top() -> None:
+    penalties = {"wrong": 0.5, "over_long": 0.25}
+    regime = Regime.model_validate({"components": {"exact": {"weight": 1}}, "penalties": penalties, "floor": -1})
+    short, long = gold_completion("无见", ""), gold_completion(["无见"] * 20, "")
+    assert [regime.score(parse(text), QUESTIONS[0]) for text in (short, long)] == [-0.5, -0.75]
+
+
+def test_a_regime_that_a_wrong_completion_satisfies_is_refused() -> None:
+    blind = Regime.model_validate({"components": {"overlap": {"weight": 1}, "format": {"weight": 0.1}}})
+    with pytest.raises(UserError, match="wrong order"):
+        check("blind", blind, "params/regimes.yaml")
+
+
+def test_declared_saturation_is_named() -> None:
+    said = check("s", REGIMES["lenient-saturating"], "params/regimes.yaml")
+    assert said and "2 of 8 items wrong" in said and "3 of 8" not in said
+
+
+def test_all_regimes_at_once_score_as_each_alone() -> None:
+    texts = [["", asked.gold, gold_completion("误", ""), asked.gold] for asked in QUESTIONS]
+    found = score(texts, QUESTIONS, REGIMES)
+    for name, regime in REGIMES.items():
+        alone = [[regime.score(parse(t), q) for t in group] for group, q in zip(texts, QUESTIONS, strict=True)]
+        assert found.rewards_PG[name].tolist() == alone
+    assert found.exact_PG.tolist() == [[False, True, False, True]] * len(QUESTIONS)
+    assert set(found.components_PG) == {name for regime in REGIMES.values() for name in regime.components}
+
+
+# --- components --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "value"),
+    [
+        ("positions", "无见、有对", 2 / 3),
+        ("positions", "有对、无见、无记及善", 1 / 3),
+        ("overlap", "无记及善、有对、无见", 1),
+        ("order", "无见、无记及善", 2 / 3),
+        ("order", "无记及善、有对、无见", 1 / 3),
+        ("similarity", "无见、有对、无记及善", 1),
+        ("length", "无见、有对、无记及善", 1),
+        ("length", "无见、有对、无记及善" * 2, 1 / 2),
+        ("repetition", "无见、无见、无见、有对", 1 / 2),
+        ("script", "無見、有對、無記及善", 1 / 2),
+    ],
+)
+def test_what_a_component_measures(name: str, said: str, value: float) -> None:
+    assert COMPONENTS[name](parse(gold_completion(said, "")), QUESTIONS[0]) == pytest.approx(value)
+
+
+def test_nearer_numbers_are_closer() -> None:
+    found = [COMPONENTS["closeness"](parse(gold_completion(n, "")), QUESTIONS[3]) for n in (10, 11, 13, 30)]
+    assert found == sorted(found, reverse=True) and found[0] == 1
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of the user's, beside which a command is started."""
+    (tmp_path / "mine.py").write_text(
+        "def brief(completion, question):\n    return float(len(completion.text) < 60)\n"
+        "def much(completion, question):\n    return 1.7\n"
+        "def broken(completion, question):\n    return 1 / 0\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+
+def regime_with(name: str) -> dict[str, object]:
+    return {"regimes": {"r": {"components": {"exact": {"weight": 1}, name: {"weight": 0.1}}}}}
+
+
+def test_a_component_of_ones_own_is_named_by_its_path(own: None) -> None:
+    regime = validated(RegimesFile, regime_with("mine.brief"), "f").plain["r"]
+    assert regime.score(parse("无见"), QUESTIONS[0]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mine.breif", "no function 'breif'; did you mean 'brief'"),
+        ("mein.brief", "cannot import 'mein'"),
+        ("formt", "did you mean 'format'"),
+    ],
+)
+def test_a_wrong_path_is_answered_on_load(own: None, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validated(RegimesFile, regime_with(name), "f")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("much", "1.7 for question 'q'"), ("broken", "ZeroDivisionError.*mine.py:6")]
+)
+def test_a_component_that_breaks_its_promise_is_named(own: None, name: str, message: str) -> None:
+    regime = validated(RegimesFile, regime_with(f"mine.{name}"), "f").plain["r"]
+    with pytest.raises(UserError, match=message):
+        regime.score(parse("无见"), QUESTIONS[0])
 
 
 def test_lenient_rises_with_every_right_position_and_strict_only_at_the_end() -> None:

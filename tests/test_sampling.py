@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from upaya.logprobs import completion_logprobs
 from upaya.policy import Policy, from_config, train_tokenizer
 from upaya.sampling import GREEDY, SamplingParams, draw, sample, uniforms
-from upaya.scoring import completion_logprobs
 
 LINES = ["眼界，有见／无见者，无见。", "色界，有见／无见者，有见。", "依次作答：无见、有对、善及不善。"] * 5
 ARCHITECTURES = {

@@ -40,6 +40,36 @@ def ask(
 
 
 @app.command()
+def audit() -> None:
+    """Score every regime on hacks and near misses; exit code 1 where a hack earns more than params/audit.yaml says."""
+    from upaya.rewards.audit import run
+
+    if not run():
+        raise UserError("a degenerate completion earns more than declared (above); see params/audit.yaml")
+
+
+@app.command()
+def probe(policy: str = typer.Argument(help="a policy's name, or a folder or hub name of a model")) -> None:
+    """What a policy could learn from before any GRPO, and which curriculum that recommends."""
+    from upaya.probe import POLICIES, probe_declared, report_path, show
+
+    known = (POLICIES / policy).is_dir()
+    report = probe_declared(policy, None if known else policy)
+    show(report)
+    path = report_path(policy if known else Path(policy).name)
+    report.write(path)
+    console.print(f"probe: {path}")
+
+
+@app.command()
+def compare() -> None:
+    """The arms side by side, as `make compare` left them."""
+    from upaya.comparison import show_arms
+
+    show_arms()
+
+
+@app.command()
 def track() -> None:
     """Rebuild MLflow from the histories and results of what is built."""
     from upaya.rebuild import rebuild

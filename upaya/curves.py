@@ -26,12 +26,15 @@ class Curve:
         switches: list[dict[str, Any]] = []
         for record in (record for history in histories for record in history):
             if "event" in record:
+                if record["event"] == "switch":
+                    switches.append({key: record[key] for key in ("step", "from", "to")})
+                    rows[-1]["switch"] = f"{record['from']} → {record['to']}"  # after this step
                 continue
-            if rows and rows[-1]["trained_on"] != record["regime"]:
-                switches.append({"step": rows[-1]["step"], "from": rows[-1]["trained_on"], "to": record["regime"]})
             row = {key: record[key] for key in COLUMNS if key in record} | {"trained_on": record["regime"]}
+            row["switch"] = ""
+            row["trained_rewarded_wrong"] = record["trained"]["rewarded_wrong"]
             for regime, measured in record["regimes"].items():
-                row |= {f"{regime}_reward": measured["reward"], f"{regime}_live": measured["live"]}
+                row |= {f"{regime}_{key}": measured[key] for key in ("reward", "live", "rewarded_wrong")}
             rows.append({key: row[key] for key in (*COLUMNS, *(key for key in row if key not in COLUMNS))})
         return cls(rows, switches)
 

@@ -1,18 +1,18 @@
 """Evaluation on questions unseen by training: greedy strict accuracy, unbiased pass@k, format, lenient score."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from upaya.grpo.advantages import is_live
-from upaya.grpo.loop import score
 from upaya.params import Evaluation
 from upaya.policy import Policy
 from upaya.questions import Question
 from upaya.rewards.regimes import Regime
+from upaya.rewards.scoring import score
 from upaya.sampling import SamplingParams, sample
 
 
@@ -45,7 +45,7 @@ class Evaluated:
 def evaluate(
     policy: Policy,
     questions: Sequence[Question],
-    regimes: dict[str, Regime],
+    regimes: Mapping[str, Regime],
     params: Evaluation,
     sampling: SamplingParams,
     group_size: int,

@@ -2,6 +2,7 @@
 run gives the same bytes."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +39,12 @@ class History:
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     return [record for _, record in read_jsonl(path)]
+
+
+def event_text(event: Mapping[str, Any]) -> str:
+    """An event of a history in words: what happened at which step, and why."""
+    value = f" (it was {event['value']:.3f})" if event["value"] is not None else ""
+    why = f"{event['condition']}{value}"
+    if event["event"] == "switch":
+        return f"{event['from']} → {event['to']} at step {event['step']}: {why}"
+    return f"hands over at step {event['step']}: {why}"

@@ -1,19 +1,21 @@
 """Everything declared under params/ that concerns models, training and curricula."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from upaya.errors import UserError, nearest
-from upaya.grpo.switching import Condition
+from upaya.grpo.switching import Condition, regimes_in
 from upaya.questions import Selection
-from upaya.rewards.regimes import Regime
+from upaya.rewards.schedules import RegimesFile
 from upaya.sampling import SamplingParams
 from upaya.validation import Declared, load_yaml
 
 CURRICULA = Path("params/curricula.yaml")
 MODELS = Path("params/models")
+RESERVED = ("base", "warmup", "auto", "compare")
 
 
 class Optimiser(Declared):
@@ -69,8 +71,12 @@ class UntilScore(Declared):
 
 
 class Warmup(Declared):
-    """Supervised fine-tuning on question → gold completion, loss on the completion only."""
+    """Supervised fine-tuning on question → gold completion, loss on the completion only.
 
+    `questions`: what it teaches, where that is not what the policies are trained on; it is measured on the latter.
+    """
+
+    questions: Selection | None = None
     max_steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     warmup_steps: int = Field(default=20, ge=0, description="steps over which the learning rate rises")
@@ -91,11 +97,12 @@ class Grpo(Declared):
 
 
 class PolicyParams(Declared):
-    """One policy of the tree: from which parent, under which regime, how long."""
+    """One policy of the tree: from which parent, under which regime or schedule, on which questions, how long."""
 
     from_: str = Field(alias="from")
     regime: str
     learning_rate: float = Field(gt=0)
+    questions: Selection | None = None
     max_steps: int | None = Field(default=None, gt=0)
     until: Condition | None = None
 
@@ -112,6 +119,33 @@ class Evaluation(Declared):
         return self
 
 
+class Probe(Declared):
+    """How a policy is probed, and from which shares on which curriculum is recommended (upaya/probe.py)."""
+
+    questions: int = Field(gt=0)
+    samples: int = Field(gt=1, description="completions per question, drawn twice: to predict and to observe")
+    group_sizes: list[int] = Field(min_length=1)
+    strict: str = "strict"
+    lenient: str = "lenient"
+    enough_live: float = Field(gt=0, le=1, description="share of live groups from which a regime has enough to learn")
+    top: int = Field(gt=0, description="a gold token outside the sampler's likeliest so many is out of reach")
+    out_of_reach: float = Field(gt=0, le=1, description="share of such tokens from which on more pre-training is due")
+
+    @model_validator(mode="after")
+    def groups_fit(self) -> Self:
+        if max(self.group_sizes) > self.samples:
+            raise ValueError(f"a group of {max(self.group_sizes)} needs at least as many samples")
+        return self
+
+
+class Auto(Declared):
+    """The curriculum `auto`: which policy is probed, and which is built when the probe says so."""
+
+    probe: str
+    start_strict: str
+    start_lenient: str
+
+
 class Curricula(Declared):
     """params/curricula.yaml."""
 
@@ -122,6 +156,9 @@ class Curricula(Declared):
     warmup: Warmup
     grpo: Grpo
     evaluation: Evaluation
+    probe: Probe
+    auto: Auto
+    compare: list[str] = Field(default_factory=list, description="the policies that `make compare` puts side by side")
     policies: dict[str, PolicyParams] = Field(min_length=1)
 
     def parent(self, policy: str) -> str | None:
@@ -143,17 +180,32 @@ class Curricula(Declared):
     def names(self) -> list[str]:
         return ["base", "warmup", *self.policies]
 
+    def asked(self, policy: str) -> Selection:
+        """The questions that a policy is trained on."""
+        own = self.warmup.questions if policy == "warmup" else self.policies[policy].questions
+        return own or self.questions
 
-def load_curricula(regimes: dict[str, Regime], path: Path = CURRICULA) -> Curricula:
-    """The declared curricula, with every reference in them checked: parents, regimes, the model file."""
+
+def load_curricula(regimes: RegimesFile, path: Path = CURRICULA) -> Curricula:
+    """The declared curricula, with every reference in them checked: parents, regimes, policies, the model file."""
     curricula = load_yaml(path, Curricula)
-    named = {f"policies.{name}.regime": policy.regime for name, policy in curricula.policies.items()}
-    for key, regime in {**named, "warmup.until.regime": curricula.warmup.until.regime}.items():
-        if regime not in regimes:
-            raise UserError(f"{path}: key '{key}': unknown regime {regime!r}; {nearest(regime, regimes)}")
     for name, policy in curricula.policies.items():
-        if name in ("base", "warmup"):
-            raise UserError(f"{path}: key 'policies.{name}': this name belongs to the stage {name}; choose another")
+        need(regimes.regimes, policy.regime, f"{path}: key 'policies.{name}.regime'", "regime")
+        for regime in regimes_in(policy.until) if policy.until else []:
+            need(regimes.plain, regime, f"{path}: key 'policies.{name}.until'", "regime")
+    need(regimes.plain, curricula.warmup.until.regime, f"{path}: key 'warmup.until.regime'", "regime")
+    for key in ("strict", "lenient"):
+        need(regimes.plain, getattr(curricula.probe, key), f"{path}: key 'probe.{key}'", "regime")
+    need(("base", "warmup"), curricula.auto.probe, f"{path}: key 'auto.probe'", "policy to probe")
+    for key in ("start_strict", "start_lenient"):
+        need(curricula.names, getattr(curricula.auto, key), f"{path}: key 'auto.{key}'", "policy")
+    for name in curricula.compare:
+        need(curricula.policies, name, f"{path}: key 'compare'", "policy")
+    for name, policy in curricula.policies.items():
+        if name in RESERVED:
+            raise UserError(
+                f"{path}: key 'policies.{name}': this name is taken ({', '.join(RESERVED)}); choose another"
+            )
         parents = [known for known in curricula.names if known != "base"]
         if policy.from_ not in parents:
             raise UserError(
@@ -167,6 +219,13 @@ def load_curricula(regimes: dict[str, Regime], path: Path = CURRICULA) -> Curric
             line.append(parent)
     model_file(curricula.model)
     return curricula
+
+
+def need(known: Iterable[str], name: str, where: str, what: str) -> None:
+    """Raises UserError with the nearest name where this one is unknown."""
+    names = list(known)
+    if name not in names:
+        raise UserError(f"{where}: unknown {what} {name!r}; {nearest(name, names)}")
 
 
 def model_file(name: str) -> Path:

@@ -91,8 +91,9 @@ class QuestionParams(Declared):
 
     seed: int
     statements: int = Field(ge=0, description="lines of plain text for pre-training")
-    axes: list[int] = Field(min_length=1, description="numbers of axes asked for at once: the difficulty dial")
-    element_values: Counts
+    element_values: dict[int, Counts] = Field(
+        min_length=1, description="number of axes asked for at once (the difficulty dial) → numbers of questions"
+    )
     other_kinds: Fractions
     held_out_phrasings: float = Field(ge=0, le=1, description="share of test questions in wordings never trained on")
 
@@ -137,8 +138,8 @@ def _generated(corpus: Corpus, params: QuestionParams, converter: Converter) -> 
     # A generator of its own for each purpose: more questions of one kind leave those of the others as they were.
     drafts: dict[Split, list[Draft]] = {split: [] for split in SPLITS}
     if corpus.elements:
-        for n in params.axes:
-            _split_by_count(drafts, _element_values(corpus, n, params), params.element_values, n)
+        for n, counts in params.element_values.items():
+            _split_by_count(drafts, _element_values(corpus, n, params), counts, n)
     for kind, generate in LIST_KINDS.items():
         by_key: dict[str, list[Draft]] = defaultdict(list)
         for draft in generate(corpus, random.Random(f"{params.seed}/{kind}")):
@@ -219,7 +220,7 @@ def _element_values(corpus: Corpus, n: int, params: QuestionParams) -> Iterator[
     elements = corpus.elements
     assert elements
     if n > len(elements.axes):
-        raise UserError(f"params/questions.yaml: key 'axes': {n} axes asked for, the corpus has {len(elements.axes)}")
+        raise UserError(f"params/questions.yaml: key 'element_values.{n}': the corpus has {len(elements.axes)} axes")
     rng = random.Random(f"{params.seed}/element_values/{n}")
     possible = len(elements.elements)
     for taken in range(n):
@@ -228,7 +229,7 @@ def _element_values(corpus: Corpus, n: int, params: QuestionParams) -> Iterator[
     while len(seen) < possible:
         element = rng.choice(elements.elements)
         axes = rng.sample(elements.axes, n)
-        key = f"element_values/{element}/" + "/".join(axis.name for axis in axes)
+        key = _values_key(element, axes)
         if key in seen:
             continue
         seen.add(key)
@@ -248,6 +249,10 @@ def _element_values(corpus: Corpus, n: int, params: QuestionParams) -> Iterator[
         )
 
 
+def _values_key(element: str, axes: Sequence[Axis]) -> str:
+    return f"element_values/{element}/" + "/".join(axis.name for axis in axes)
+
+
 def _split_by_count(drafts: dict[Split, list[Draft]], stream: Iterator[Draft], counts: Counts, n: int) -> None:
     for split in ("test", "validation", "train"):
         for _ in range(getattr(counts, split)):
@@ -255,8 +260,8 @@ def _split_by_count(drafts: dict[Split, list[Draft]], stream: Iterator[Draft], c
             if draft is None:
                 wanted = counts.train + counts.validation + counts.test
                 raise UserError(
-                    f"params/questions.yaml: key 'element_values': {wanted} questions on {n} axes asked for, there are "
-                    "fewer distinct ones; ask for fewer questions or more axes"
+                    f"params/questions.yaml: key 'element_values.{n}': {wanted} questions on {n} axes asked for, there "
+                    "are fewer distinct ones; ask for fewer questions or more axes"
                 )
             drafts[split].append(draft)
 

@@ -16,8 +16,6 @@ def rebuild(policies: Path, results: Path) -> list[str]:
         tags |= {key: str(origin[key]) for key in ("regime", "parent") if origin.get(key)}
         params = {key: origin[key] for key in ("seed", "steps", "total_steps")}
         with Tracker(folder.name, params, tags) as tracker:
-            if origin.get("switch"):
-                tracker.record(origin["switch"])
             for record in read_history(folder / "history.jsonl"):
                 tracker.record(record)
         done.append(folder.name)

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from upaya.errors import UserError
 from upaya.files import read_json
-from upaya.history import read_history
+from upaya.history import event_text, read_history
 from upaya.progress import console
 
 POLICIES, RESULTS = Path("policies"), Path("results")
@@ -37,7 +37,7 @@ def show(policy: str) -> None:
             f"{metrics['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]",
             f"{metrics['pass_at_8']:.1%}" if "pass_at_8" in metrics else "–",
             _dead(name, built, metrics),
-            _switched(built),
+            _switched(name),
         )
     console.print(table, soft_wrap=False)
 
@@ -58,12 +58,10 @@ def _dead(name: str, built: dict[str, Any], metrics: dict[str, Any]) -> str:
     return "\n".join(shown)
 
 
-def _switched(built: dict[str, Any]) -> str:
-    event = built.get("switch")
-    if not event:
-        return ""
-    value = f" (it was {event['value']:.3f})" if event["value"] is not None else ""
-    return f"{event['from']} → {event['to']} at step {event['step']}: {event['condition']}{value}"
+def _switched(name: str) -> str:
+    events = [record for record in read_history(POLICIES / name / "history.jsonl") if record.get("event") == "switch"]
+    shown = [event_text(event) for event in events]
+    return "\n".join(shown if len(shown) <= 3 else [*shown[:2], f"… {len(shown)} switches in all"])
 
 
 def _built(policy: str) -> dict[str, Any]:

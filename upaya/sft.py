@@ -1,6 +1,6 @@
 """Supervised training: pre-training on plain text, and warm-up on gold completions (SFT)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,16 @@ from torch import Tensor
 from upaya.checkpoints import Checkpoints
 from upaya.engine import Engine
 from upaya.grpo.advantages import length_mask
-from upaya.grpo.loop import measure, prompt_order, score
+from upaya.grpo.measures import measure
 from upaya.history import History
+from upaya.logprobs import completion_logprobs
+from upaya.order import prompt_order
 from upaya.params import Pretraining, Warmup
 from upaya.policy import Policy
 from upaya.questions import Question
 from upaya.rewards.regimes import Regime
+from upaya.rewards.scoring import score
 from upaya.sampling import SamplingParams, sample
-from upaya.scoring import completion_logprobs
 
 OnRecord = Callable[[dict[str, Any]], None]
 PRETRAIN_CHECKPOINT_EVERY = 100
@@ -83,7 +85,7 @@ def warm_up(
     validation: Sequence[Question],
     params: Warmup,
     sampling: SamplingParams,
-    regimes: dict[str, Regime],
+    regimes: Mapping[str, Regime],
     seed: int,
     work: Path,
     fingerprint: str,

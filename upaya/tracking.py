@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from upaya.history import event_text
+
 # One request gives up soon instead of retrying for minutes, for the run does not wait for it.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
@@ -123,6 +125,7 @@ class _Sink:
     def __init__(self, stage: str, params: Mapping[str, Any], tags: Mapping[str, str], run_file: Path | None) -> None:
         from mlflow import MlflowClient  # takes seconds to import, so only here, beside the work
 
+        self.events: dict[str, list[str]] = {}
         uri = tracking_uri()
         root = main_checkout() / "mlruns"
         if uri.startswith("sqlite:///"):
@@ -177,12 +180,15 @@ class _Sink:
                 self.client.set_terminated(self.run, status=arguments[0])
 
     def _event(self, event: Mapping[str, Any]) -> None:
-        """MLflow has no event marks: a switch becomes a metric, a param and a tag; evaluation adds a figure."""
-        details = ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("event", "step"))
-        self.client.set_tag(self.run, f"event.{event['event']}", f"step {event.get('step')}: {details}")
+        """MLflow has no event marks: an event becomes a tag that says from, to and why, and a switch also a metric and
+        (the first one) a param; evaluation adds a figure."""
+        self.events.setdefault(event["event"], []).append(event_text(event))
+        self.client.set_tag(self.run, f"event.{event['event']}", "\n".join(self.events[event["event"]])[:4000])
         if event["event"] == "switch":
-            self.client.log_metric(self.run, "switch_step", float(event["step"]), step=int(event["step"]))
-            self.client.log_param(self.run, "switch_step", event["step"])
+            step = int(event["step"])
+            self.client.log_metric(self.run, "switch_step", float(step), step=step)
+            if len(self.events["switch"]) == 1:
+                self.client.log_param(self.run, "switch_step", step)
 
 
 def _now() -> int:

@@ -2,7 +2,8 @@
 
 import re
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -65,32 +66,51 @@ def load_yaml(path: Path, model: type[T]) -> T:
 
 
 def _explained(model: Any, detail: Any) -> str:
-    location = [part for part in detail["loc"] if not str(part).startswith("function-")]
-    key = ".".join(str(part) for part in location) or "the file"
+    location, siblings = _walked(model, [part for part in detail["loc"] if not str(part).startswith("function-")])
+    key = ".".join(location) or "the file"
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; {nearest(str(location[-1]), _fields_at(model, location[:-1]))}"
+        return f"unknown key {key!r}; {nearest(location[-1], siblings)}"
     if detail["type"] == "missing":
         return f"key {key!r} is missing"
+    if detail["type"] == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
+        return f"key '{key}.type': unknown type {detail['ctx']['tag']!r}; {nearest(detail['ctx']['tag'], tags)}"
     message = detail["msg"].removeprefix("Value error, ")
     value = detail.get("input")
     shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool | None) else ""
     return f"key {key!r}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _fields_at(model: Any, location: list[Any]) -> list[str]:
-    """The keys that a model declares at a location of its tree; found by walking the annotations."""
-    models = [model]
+def _walked(model: Any, location: list[Any]) -> tuple[list[str], list[str]]:
+    """A problem's location as the file has it, without the tags by which pydantic names the members of a union, and
+    the keys that are known beside its last part."""
+    here, shown, siblings = [model], [], []
     for part in location:
-        step: list[Any] = []
-        for candidate in models:
-            fields = getattr(candidate, "model_fields", {})
-            step.append(fields[part].annotation if part in fields else candidate)
-        models = [leaf for annotation in step for leaf in _models_in(annotation)]
-    return sorted({name for leaf in models for name in getattr(leaf, "model_fields", {})})
+        here = [leaf for annotation in here for leaf in _leaves(annotation)]
+        models = [leaf for leaf in here if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
+        siblings = sorted({field.alias or name for leaf in models for name, field in leaf.model_fields.items()})
+        containers = [leaf for leaf in here if get_origin(leaf) in (dict, list)]
+        named = [field.annotation for leaf in models for name, field in leaf.model_fields.items()
+                 if part in (name, field.alias)]  # fmt: skip
+        tagged = [leaf for leaf in models if part in _tags(leaf)]
+        if tagged and not named:
+            here = tagged
+            continue
+        shown.append(str(part))
+        here = named or [get_args(leaf)[-1] for leaf in containers]
+    return shown, siblings
 
 
-def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    inner = get_args(annotation)
-    return [leaf for part in inner for leaf in _models_in(part)]
+def _leaves(annotation: Any) -> list[Any]:
+    """The alternatives of an annotation, unions and Annotated taken apart."""
+    if get_origin(annotation) is Annotated:
+        return _leaves(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [leaf for part in get_args(annotation) for leaf in _leaves(part)]
+    return [annotation]
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    """What pydantic may call a member of a union: its `type`, or its own name where it has none."""
+    kind = model.model_fields.get("type")
+    return get_args(kind.annotation) if kind else (model.__name__, model.__name__.lower())

@@ -1,6 +1,6 @@
 """Group-relative advantages, and what becomes of each group."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -32,11 +32,10 @@ def fates(rewards_PG: Tensor, exact_PG: Tensor) -> list[Fate]:
     ]
 
 
-def shares(rewards_PG: Tensor, exact_PG: Tensor) -> dict[Fate, float]:
+def shares(rewards_PG: Tensor, exact_PG: Tensor) -> dict[str, float]:
     """The share of groups that meet each fate; they add up to 1."""
     found = fates(rewards_PG, exact_PG)
-    kinds: tuple[Fate, ...] = ("live", "dead_all_wrong", "dead_all_right")
-    return {kind: found.count(kind) / len(found) for kind in kinds}
+    return {fate: found.count(fate) / len(found) for fate in get_args(Fate)}
 
 
 def length_mask(lengths: Tensor, longest: int) -> Tensor:

@@ -8,30 +8,31 @@ those above their group's mean become likelier, those below less likely. Left ou
 - the division by the group's standard deviation: it weighs a group the more the less its rewards differ.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from upaya.answers import Completion, parse
 from upaya.checkpoints import Checkpoints
 from upaya.engine import Engine
 from upaya.errors import UserError
-from upaya.grpo.advantages import group_centred, is_live, length_mask, shares
+from upaya.grpo.advantages import group_centred, is_live, length_mask
 from upaya.grpo.loss import token_level_loss
+from upaya.grpo.measures import measure, under
 from upaya.grpo.switching import Condition, Fired, RunningStatistics, fired
 from upaya.history import History
+from upaya.logprobs import completion_logprobs
+from upaya.order import prompt_order
 from upaya.params import Grpo
 from upaya.policy import Policy
 from upaya.questions import Question
-from upaya.rewards.components import exact
 from upaya.rewards.regimes import Regime
+from upaya.rewards.schedules import Rewarding, Schedule
+from upaya.rewards.scoring import score
 from upaya.sampling import Rollouts, SamplingParams, sample
-from upaya.scoring import completion_logprobs
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Stage:
     """What one GRPO stage is to do.
 
     Attributes:
+        regime: the name of the regime or schedule that is trained on.
+        switched: the event that opens this stage, where its parent trained on another regime.
         first_step: steps of GRPO that the policy's ancestors took; steps are counted from the warm-up on.
         last_step: where the common budget, or the stage's own limit, ends.
         generated_tokens: tokens that the ancestors' rollouts generated.
@@ -54,6 +57,7 @@ class Stage:
     sampling: SamplingParams
     grpo: Grpo
     generated_tokens: int = 0
+    switched: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,61 +69,12 @@ class Outcome:
     handover: Fired | None
 
 
-@dataclass
-class Scores:
-    """Rewards of P·G completions under every regime, and the strict measure.
-
-    Attributes:
-        rewards_PG: regime name → float64 rewards.
-        exact_PG: whether a completion is exactly right in the right form.
-        well_formed_PG: whether it has the right form.
-    """
-
-    rewards_PG: dict[str, Tensor]
-    exact_PG: Tensor
-    well_formed_PG: Tensor
-
-
-def score(texts: Sequence[Sequence[str]], questions: Sequence[Question], regimes: dict[str, Regime]) -> Scores:
-    """Score G completions for each of P questions under every regime."""
-    groups: list[list[Completion]] = [[parse(text) for text in group] for group in texts]
-
-    def table(value: Callable[[Completion, Question], float]) -> Tensor:
-        rows = [[value(c, question) for c in group] for group, question in zip(groups, questions, strict=True)]
-        return torch.tensor(rows, dtype=torch.float64)
-
-    return Scores(
-        rewards_PG={name: table(regime.score) for name, regime in regimes.items()},
-        exact_PG=table(exact) > 0,
-        well_formed_PG=table(lambda completion, _: float(completion.well_formed)) > 0,
-    )
-
-
-def prompt_order(count: int, step: int, prompts: int, seed: int) -> list[int]:
-    """Which of `count` questions a step uses: consecutive stretches of an endless series of seeded permutations."""
-    chosen: list[int] = []
-    for place in range(step * prompts, (step + 1) * prompts):
-        epoch, within = divmod(place, count)
-        chosen.append(int(_permutation(count, epoch, seed)[within]))
-    return chosen
-
-
-_permutations: dict[tuple[int, int, int], np.ndarray] = {}
-
-
-def _permutation(count: int, epoch: int, seed: int) -> np.ndarray:
-    key = (count, epoch, seed)
-    if key not in _permutations:
-        _permutations.clear()
-        _permutations[key] = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count)
-    return _permutations[key]
-
-
 def train(
     policy: Policy,
     questions: Sequence[Question],
     stage: Stage,
-    regimes: dict[str, Regime],
+    regimes: Mapping[str, Regime],
+    reward: Regime | Schedule,
     work: Path,
     fingerprint: str,
     on_record: Callable[[dict[str, Any]], None],
@@ -127,6 +82,8 @@ def train(
     """Train the policy in place, from the last checkpoint where there is one; returns where it ended.
 
     Args:
+        regimes: those that every rollout is scored under.
+        reward: the regime or schedule that is trained on.
         work: folder for history.jsonl and checkpoints.
         fingerprint: what the stage is made from; checkpoints made from anything else are not resumed.
         on_record: called with every line of the history, those before a resumed checkpoint excepted.
@@ -140,17 +97,26 @@ def train(
     checkpoints = Checkpoints(work / "checkpoints", fingerprint)
     history = History(work / "history.jsonl")
     statistics = RunningStatistics()
+    rewarding = Rewarding(reward, stage.regime, regimes)
+    strictness = {name: place for place, name in enumerate(regimes)}
     step, tokens = stage.first_step, stage.generated_tokens
     handover: Fired | None = None
     checkpoint = checkpoints.latest()
     if checkpoint:
         engine.load_tensors(checkpoint.tensors)
         statistics.load_state_dict(checkpoint.state["statistics"])
+        rewarding.load_state_dict(checkpoint.state["rewarding"])
         step, tokens = checkpoint.step, checkpoint.state["generated_tokens"]
         handover = Fired(**checkpoint.state["handover"]) if checkpoint.state["handover"] else None
     history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
     prompts = [policy.encode_prompt(question.prompt) for question in questions]
 
+    def write(record: dict[str, Any]) -> None:
+        history.append(record)
+        on_record(record)
+
+    if stage.switched and not checkpoint:
+        write(stage.switched)
     while step < stage.last_step and not handover:
         chosen = prompt_order(len(questions), step, stage.grpo.prompts, stage.seed)
         rollouts = sample(
@@ -158,7 +124,8 @@ def train(
             seed=stage.seed, step=step, prompt_indices=range(len(chosen)),
         )  # fmt: skip
         scores = score(rollouts.texts(policy), [questions[i] for i in chosen], regimes)
-        loss, norm = update(policy, engine, rollouts, scores.rewards_PG[stage.regime], stage)
+        rewards_PG, weights = rewarding.rewards(step - stage.first_step, scores.rewards_PG, scores.exact_PG.all(dim=1))
+        loss, norm = update(policy, engine, rollouts, rewards_PG, stage)
         step += 1
         tokens += int(rollouts.lengths_PG.sum())
         if not np.isfinite([loss, norm]).all():
@@ -166,19 +133,32 @@ def train(
                 f"{stage.name}: at step {step} the loss is {loss} and the gradient's norm {norm}. The last checkpoint "
                 "is kept; a smaller learning rate or max_grad_norm in params/curricula.yaml may help."
             )
-        record = measure(rollouts, scores) | {"loss": loss, "grad_norm": norm, "generated_tokens": tokens}
-        statistics.update(record["success"])
+        measured = measure(rollouts, scores)
+        trained = under(rewards_PG, scores.exact_PG)
+        place = sum(weight * strictness[name] for name, weight in weights.items())
+        write(
+            {
+                "step": step,
+                "regime": stage.regime,
+                "curriculum": {"regime": place, "weight": weights},
+                **measured,
+                "trained": trained,
+                "loss": loss,
+                "grad_norm": norm,
+                "generated_tokens": tokens,
+            }
+        )
+        if rewarding.event:
+            write(rewarding.event | {"step": step})
+        live = {f"live/{name}": found["live"] for name, found in measured["regimes"].items()}
+        statistics.update({"success": measured["success"], "reward": trained["reward"], **live})
         handover = fired(stage.until, statistics) if stage.until else None
-        record = {"step": step, "regime": stage.regime, **record}
-        history.append(record)
-        on_record(record)
         if handover:
-            event = {"event": "handover", "step": step, "regime": stage.regime, **handover.model_dump()}
-            history.append(event)
-            on_record(event)
+            write({"event": "handover", "step": step, "regime": stage.regime, **handover.model_dump()})
         if step % stage.grpo.checkpoint_every == 0 or handover or step == stage.last_step:
             state = {
                 "statistics": statistics.state_dict(),
+                "rewarding": rewarding.state_dict(),
                 "generated_tokens": tokens,
                 "history_offset": history.offset,
                 "handover": handover.model_dump() if handover else None,
@@ -228,19 +208,3 @@ def micro_batches(live: list[int], rollouts: Rollouts, budget: int) -> Iterator[
             candidate = [group]
         batch = candidate
     yield batch
-
-
-def measure(rollouts: Rollouts, scores: Scores) -> dict[str, Any]:
-    """What a step's rollouts look like under every regime."""
-    tokens = rollouts.lengths_PG.sum().item()
-    return {
-        "success": scores.exact_PG.double().mean().item(),
-        "format_rate": scores.well_formed_PG.double().mean().item(),
-        "entropy": rollouts.entropies_PGT.sum().item() / tokens,
-        "completion_length": tokens / rollouts.lengths_PG.numel(),
-        "truncated": 1 - rollouts.finished_PG.double().mean().item(),
-        "regimes": {
-            name: {"reward": rewards_PG.mean().item(), **shares(rewards_PG, scores.exact_PG)}
-            for name, rewards_PG in scores.rewards_PG.items()
-        },
-    }

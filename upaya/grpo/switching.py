@@ -1,6 +1,7 @@
 """When a stage hands over: conditions on the running statistics of its rollouts."""
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,6 +15,27 @@ class SuccessRate(Declared):
     type: Literal["success_rate"]
     threshold: float = Field(gt=0, le=1)
     window: int = Field(default=10, gt=0)
+
+
+class LiveShare(Declared):
+    """Fires when the share of live groups under `regime`, averaged over the last `window` steps, reaches `threshold`.
+
+    Named with the regime that comes next: it is taken when it has something to compare.
+    """
+
+    type: Literal["live_share"]
+    regime: str
+    threshold: float = Field(gt=0, le=1)
+    window: int = Field(default=10, gt=0)
+
+
+class Plateau(Declared):
+    """Fires when the reward trained on has stopped rising: its mean over the last `window` steps is less than `gain`
+    above its mean over the `window` steps before."""
+
+    type: Literal["plateau"]
+    gain: float = Field(default=0.01, description="in units of the reward")
+    window: int = Field(default=25, gt=0)
 
 
 class Steps(Declared):
@@ -37,7 +59,17 @@ class AllOf(Declared):
     of: list["Condition"] = Field(min_length=1)
 
 
-Condition = Annotated[SuccessRate | Steps | AnyOf | AllOf, Field(discriminator="type")]
+Condition = Annotated[SuccessRate | LiveShare | Plateau | Steps | AnyOf | AllOf, Field(discriminator="type")]
+
+
+def regimes_in(condition: Condition) -> list[str]:
+    """The regimes that a condition names."""
+    match condition:
+        case LiveShare():
+            return [condition.regime]
+        case AnyOf() | AllOf():
+            return [name for part in condition.of for name in regimes_in(part)]
+    return []
 
 
 class Fired(Declared):
@@ -54,46 +86,63 @@ class Fired(Declared):
 
 
 class RunningStatistics:
-    """What conditions look at: one success rate per step of the stage. Holds everything that a checkpoint needs."""
+    """What conditions look at: a series of values, one per step of the stage. Holds everything a checkpoint needs.
+
+    Series: `success`, `reward` (as trained on) and `live/<regime>`.
+    """
 
     def __init__(self, longest_window: int = 1000) -> None:
         self.steps = 0
-        self.success: deque[float] = deque(maxlen=longest_window)
+        self.longest_window = longest_window
+        self.series: dict[str, deque[float]] = {}
 
-    def update(self, success: float) -> None:
+    def update(self, values: Mapping[str, float]) -> None:
         self.steps += 1
-        self.success.append(success)
+        for name, value in values.items():
+            self.series.setdefault(name, deque(maxlen=self.longest_window)).append(value)
 
-    def success_rate(self, window: int) -> float | None:
-        """The mean over the last `window` steps, or None before there are as many."""
-        if len(self.success) < window:
-            return None
-        return sum(list(self.success)[-window:]) / window
+    def mean(self, name: str, window: int, before: int = 0) -> float | None:
+        """The mean over `window` steps up to `before` steps ago, or None before there are as many."""
+        values = list(self.series.get(name, ()))
+        end = len(values) - before
+        return sum(values[end - window : end]) / window if end >= window else None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "success": list(self.success)}
+        return {"steps": self.steps, "series": {name: list(values) for name, values in self.series.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
-        self.success = deque(state["success"], maxlen=self.success.maxlen)
+        self.series = {name: deque(values, maxlen=self.longest_window) for name, values in state["series"].items()}
 
 
 def fired(condition: Condition, statistics: RunningStatistics) -> Fired | None:
     """The condition with its value where it holds now, else None."""
     match condition:
-        case SuccessRate():
-            rate = statistics.success_rate(condition.window)
-            if rate is not None and rate >= condition.threshold:
-                text = f"strict success over {condition.window} steps ≥ {condition.threshold:g}"
-                return Fired(condition=text, value=round(rate, 6))
-        case Steps():
-            if statistics.steps >= condition.steps:
-                return Fired(condition=f"steps ≥ {condition.steps}", value=statistics.steps)
-        case AnyOf():
-            return next((found for part in condition.of if (found := fired(part, statistics))), None)
-        case AllOf():
-            held = [fired(part, statistics) for part in condition.of]
-            all_held = [part for part in held if part]
-            if len(all_held) == len(held):
-                return Fired(condition=" and ".join(part.condition for part in all_held), value=all_held[0].value)
+        case SuccessRate(threshold=threshold, window=window):
+            rate = statistics.mean("success", window)
+            if rate is not None and rate >= threshold:
+                return _fired(f"strict success over {window} steps ≥ {threshold:g}", rate)
+        case LiveShare(regime=regime, threshold=threshold, window=window):
+            share = statistics.mean(f"live/{regime}", window)
+            if share is not None and share >= threshold:
+                return _fired(f"live groups under {regime} over {window} steps ≥ {threshold:g}", share)
+        case Plateau(gain=gain, window=window):
+            now, before = statistics.mean("reward", window), statistics.mean("reward", window, before=window)
+            if now is not None and before is not None and now - before < gain:
+                return _fired(
+                    f"reward rose by less than {gain:g} from {window} steps to the next {window}", now - before
+                )
+        case Steps(steps=steps):
+            if statistics.steps >= steps:
+                return _fired(f"steps ≥ {steps}", statistics.steps)
+        case AnyOf(of=parts):
+            return next((found for part in parts if (found := fired(part, statistics))), None)
+        case AllOf(of=parts):
+            held = [found for part in parts if (found := fired(part, statistics))]
+            if len(held) == len(parts):
+                return Fired(condition=" and ".join(part.condition for part in held), value=held[0].value)
     return None
+
+
+def _fired(condition: str, value: float) -> Fired:
+    return Fired(condition=condition, value=round(value, 6))

@@ -1,18 +1,25 @@
 """Reward components: pure functions from (parsed completion, question) to [0, 1].
 
-Each says what it measures and how a policy can game it. Regimes (params/regimes.yaml) name and weigh them.
+Each says what it measures and how a policy can game it. Regimes (params/regimes.yaml) name and weigh them. A name with
+dots is a function of the user's own: `components.mine.near_enough` is `near_enough` in components/mine.py.
 """
 
-import difflib
+import importlib
+import math
+import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from rapidfuzz.distance import LCSseq, Levenshtein
 
 from upaya.answers import ANSWER, END_ANSWER, END_THINK, THINK, Completion, is_exact, items, normalised, number, render
+from upaya.errors import UserError, nearest
 from upaya.questions import Question
+from upaya.script import Converter
 
 Component = Callable[[Completion, Question], float]
-# A right answer is far shorter than this; what lies beyond is not read, so that no completion makes scoring slow.
-LONGEST_ANSWER = 2000
 
 
 def format_parts(completion: Completion, question: Question) -> float:
@@ -30,38 +37,53 @@ def exact(completion: Completion, question: Question) -> float:
 
     Gamed only by guessing: few possible answers (yes or no) make guesses pay.
     """
-    return float(completion.well_formed and is_exact(_answer(completion), question.answer, question.answer_type))
+    return float(completion.well_formed and _right(completion, question))
 
 
 def positions(completion: Completion, question: Question) -> float:
-    """Items at their right position, over the longer of the two lists; for a scalar, right or not.
+    """Items at their right position, over the longer of the two lists; for a set, items wherever they stand; for a
+    scalar, right or not.
 
     Extra items lower it, so listing everything does not pay. Gamed by the most frequent item at each position.
     """
     if not isinstance(question.answer, list):
-        return float(is_exact(_answer(completion), question.answer, question.answer_type))
-    said, right = _items(completion), [normalised(item) for item in question.answer]
+        return float(_right(completion, question))
+    said, right = _items(completion), _right_items(question)
+    if question.answer_type == "set":
+        return (Counter(said) & Counter(right)).total() / max(len(said), len(right))
     return sum(a == b for a, b in zip(said, right, strict=False)) / max(len(said), len(right))
 
 
 def overlap(completion: Completion, question: Question) -> float:
     """F1 of the items said and the right ones, as multisets; for a scalar, right or not.
 
-    Blind to order: a policy that is trained on it loses the order of ordered lists.
+    Blind to order: a policy that is trained on it alone loses the order of ordered lists.
     """
     if not isinstance(question.answer, list):
-        return float(is_exact(_answer(completion), question.answer, question.answer_type))
-    said, right = Counter(_items(completion)), Counter(normalised(item) for item in question.answer)
+        return float(_right(completion, question))
+    said, right = Counter(_items(completion)), Counter(_right_items(question))
     return 2 * (said & right).total() / max(1, said.total() + right.total())
 
 
+def order(completion: Completion, question: Question) -> float:
+    """Longest common subsequence of the items said and the right ones, over the longer of the two lists; for a set, the
+    same as `positions`; for a scalar, right or not.
+
+    Forgives what is left out or put between: a policy that is trained on it alone skips the members it is unsure of.
+    """
+    if not isinstance(question.answer, list) or question.answer_type == "set":
+        return positions(completion, question)
+    said, right = _items(completion), _right_items(question)
+    return LCSseq.similarity(said, right) / max(len(said), len(right))
+
+
 def similarity(completion: Completion, question: Question) -> float:
-    """Similarity of the answer's characters to the right answer's (matching blocks, 0 to 1).
+    """Edit similarity of the answer's characters to the right answer's: 1 − Levenshtein distance / the longer length.
 
     Gamed by characters that most answers share, and blind to what a small difference means (有 and 無 differ by one).
     """
-    said = normalised(_answer(completion) or "")
-    return difflib.SequenceMatcher(None, said, normalised(render(question.answer)), autojunk=False).ratio()
+    said = normalised(completion.answer or "")
+    return Levenshtein.normalized_similarity(said, normalised(render(question.answer)))
 
 
 def closeness(completion: Completion, question: Question) -> float:
@@ -70,19 +92,45 @@ def closeness(completion: Completion, question: Question) -> float:
     Gamed by a number in the middle of the usual ones: a policy that is trained on it stays at near misses.
     """
     if question.answer_type != "number":
-        return float(is_exact(_answer(completion), question.answer, question.answer_type))
-    value = number(_answer(completion) or "")
+        return float(_right(completion, question))
+    value = number(completion.answer or "")
     assert isinstance(question.answer, int)
     return 0.0 if value is None else 1 / (1 + abs(value - question.answer))
 
 
-def _answer(completion: Completion) -> str | None:
-    return completion.answer[:LONGEST_ANSWER] if completion.answer else None
+def length(completion: Completion, question: Question) -> float:
+    """Length discipline: 1 for an answer no longer than the right one, then falling as right length / length; 0 without
+    an answer.
+
+    Gamed by saying little: any one character has it all. It only holds back components that extras do not lower.
+    """
+    said = len(completion.answer or "")
+    return min(1.0, len(render(question.answer)) / said) if said else 0.0
 
 
-def _items(completion: Completion) -> list[str]:
-    answer = _answer(completion)
-    return items(answer) if answer else []
+def script(completion: Completion, question: Question) -> float:
+    """Script consistency: share of the answer's characters that OpenCC leaves as they are, so that are not Traditional;
+    0 without an answer. Characters that the right answer itself has are never counted against it.
+
+    Gamed by any text in Simplified characters, Latin letters or digits.
+    """
+    said = completion.answer or ""
+    simplified = _converter().simplify(said)
+    right = set(render(question.answer))
+    kept = sum(old == new or old in right for old, new in zip(said, simplified, strict=False))
+    return kept / len(said) if said else 0.0
+
+
+def repetition(completion: Completion, question: Question) -> float:
+    """Freedom from repetition: share of the answer's items that are no surplus copy of another; 0 without an answer. An
+    item may stand as often as the right answer has it.
+
+    Gamed by any list of different items.
+    """
+    said = Counter(_items(completion))
+    allowed = Counter(_right_items(question)) if isinstance(question.answer, list) else Counter()
+    surplus = sum(max(0, count - max(1, allowed[item])) for item, count in said.items())
+    return 1 - surplus / said.total() if said else 0.0
 
 
 COMPONENTS: dict[str, Component] = {
@@ -90,6 +138,76 @@ COMPONENTS: dict[str, Component] = {
     "exact": exact,
     "positions": positions,
     "overlap": overlap,
+    "order": order,
     "similarity": similarity,
     "closeness": closeness,
+    "length": length,
+    "script": script,
+    "repetition": repetition,
 }
+
+
+def component(name: str) -> Component:
+    """A component by its name here, or by the dotted path of a function of the user's own.
+
+    Raises ValueError, which a declaration's validation turns into a message with the key.
+    """
+    if name in COMPONENTS:
+        return COMPONENTS[name]
+    if "." not in name:
+        raise ValueError(f"unknown component {name!r}; {nearest(name, COMPONENTS)}; one of your own has a dotted path")
+    return _own_component(name)
+
+
+@cache
+def _own_component(path: str) -> Component:
+    module_name, _, function_name = path.rpartition(".")
+    if str(Path.cwd()) not in sys.path:  # the console script starts without the project's folder
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the user's module raises while it is imported
+        raise ValueError(f"component {path!r}: cannot import {module_name!r} ({_told(error)})") from None
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise ValueError(f"component {path!r}: {module_name} has no function {function_name!r}; "
+                         f"{nearest(function_name, known)}")  # fmt: skip
+
+    def checked(completion: Completion, question: Question) -> float:
+        try:
+            value = float(function(completion, question))
+        except Exception as error:  # whatever the user's function raises
+            raise UserError(f"component {path!r} failed on question {question.id!r}: {_told(error)}") from None
+        if not (math.isfinite(value) and 0 <= value <= 1):
+            raise UserError(f"component {path!r} gave {value} for question {question.id!r}; it must be in [0, 1]")
+        return value
+
+    return checked
+
+
+def _told(error: Exception) -> str:
+    """An exception in one line, with the place in the user's code where it arose."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f", {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+@cache
+def _converter() -> Converter:
+    return Converter()
+
+
+def _right(completion: Completion, question: Question) -> bool:
+    return is_exact(completion.answer, question.answer, question.answer_type)
+
+
+def _items(completion: Completion) -> list[str]:
+    return items(completion.answer) if completion.answer else []
+
+
+def _right_items(question: Question) -> list[str]:
+    assert isinstance(question.answer, list)
+    return [normalised(item) for item in question.answer]

@@ -1,0 +1,188 @@
+"""The audit of reward regimes: does the reward rise toward right, and which hacks pay?
+
+Every regime is scored on degenerate completions and on right answers with growing errors (upaya/rewards/specimens.py).
+"""
+
+import itertools
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+from rich.table import Table
+
+from upaya.answers import parse
+from upaya.errors import UserError, nearest
+from upaya.files import replacing, write_json
+from upaya.progress import console
+from upaya.questions import Question, read
+from upaya.rewards.regimes import Regime, check
+from upaya.rewards.schedules import load_regimes
+from upaya.rewards.specimens import TYPICAL, Kind, degenerate, perturbed
+from upaya.validation import Declared, load_yaml
+
+FILE = Path("params/audit.yaml")
+QUESTIONS = Path("questions")
+REPORTS = Path("reports/audit")
+BUCKETS = ("right", "to ¼ wrong", "to ½ wrong", "to ¾ wrong", "to all wrong")
+
+
+class Limits(Declared):
+    """What a degenerate completion may earn on average, as a share of the regime's maximum."""
+
+    ignorant: float = Field(ge=0, le=1)
+    near: float = Field(ge=0, le=1)
+
+
+class AuditParams(Declared):
+    """params/audit.yaml."""
+
+    questions: int = Field(gt=0)
+    default: Limits
+    limits: dict[str, Limits] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one regime gives, in shares of its maximum (a punished completion's share is negative).
+
+    Attributes:
+        earned: degenerate completion → mean over the questions.
+        by_distance: mean for each bucket of the share of errors, right first.
+        rises: steps to one more error, over all questions, and how many of them raise the reward.
+        levels: different rewards that a typical question's specimens earn.
+        saturation: in words, where the regime declares it.
+        payers: the degenerate completions that earn more than the regime's limit, in words.
+    """
+
+    regime: str
+    earned: dict[str, float]
+    by_distance: list[float]
+    rises: tuple[int, int]
+    levels: int
+    saturation: str | None
+    payers: list[str]
+
+
+def audit(regimes: Mapping[str, Regime], questions: Sequence[Question], params: AuditParams) -> list[Finding]:
+    """One finding for each regime."""
+    for name in params.limits:
+        if name not in regimes:
+            raise UserError(f"{FILE}: key 'limits': unknown regime {name!r}; {nearest(name, regimes)}")
+    return [
+        _found(name, regime, questions, params.limits.get(name, params.default)) for name, regime in regimes.items()
+    ]
+
+
+def _found(name: str, regime: Regime, questions: Sequence[Question], limits: Limits) -> Finding:
+    earned: dict[str, list[float]] = defaultdict(list)
+    kinds: dict[str, Kind] = {}
+    distances: list[list[float]] = [[] for _ in BUCKETS]
+    steps = rises = 0
+    for place, question in enumerate(questions):
+        others = [other for other in questions if other.kind == question.kind and other.id != question.id]
+        for specimen in degenerate(question, others):
+            kinds[specimen.name] = specimen.kind
+            earned[specimen.name].append(regime.score(parse(specimen.text), question) / regime.maximum)
+        sequence = perturbed(question, others, random.Random(place))
+        scores = [regime.score(parse(text), question) / regime.maximum for _, text in sequence]
+        most = max(errors for errors, _ in sequence) or 1
+        for (errors, _), value in zip(sequence, scores, strict=True):
+            distances[-(-4 * errors // most)].append(value)  # quarters, rounded up; 0 errors stand alone
+        steps += len(scores) - 1
+        rises += sum(after > before + 1e-9 for before, after in itertools.pairwise(scores))
+    means = {specimen: sum(values) / len(values) for specimen, values in earned.items()}
+    payers = [
+        f"'{specimen}' earns {share:.0%} of the maximum, at most {getattr(limits, kinds[specimen]):.0%} is declared"
+        for specimen, share in means.items()
+        if share > getattr(limits, kinds[specimen]) + 1e-9
+    ]
+    return Finding(
+        regime=name,
+        earned={specimen: round(share, 6) for specimen, share in means.items()},
+        by_distance=[round(sum(values) / len(values), 6) if values else float("nan") for values in distances],
+        rises=(rises, steps),
+        levels=regime.levels(),
+        saturation=check(name, regime, str(FILE)),
+        payers=payers,
+    )
+
+
+def audited_questions(count: int) -> Sequence[Question]:
+    """Validation questions of all kinds in equal parts; the built-in typical ones before any are made."""
+    if not (QUESTIONS / "validation.jsonl").exists():
+        console.print(f"audit: no {QUESTIONS}/ yet, so typical questions are used; `dvc repro convert` makes real ones")
+        return TYPICAL
+    by_kind: dict[str, list[Question]] = defaultdict(list)
+    for question in read(QUESTIONS, "validation"):
+        by_kind[question.kind].append(question)
+    each = max(2, count // len(by_kind))
+    return [question for kind in sorted(by_kind) for question in by_kind[kind][:each]]
+
+
+def show(findings: Sequence[Finding], questions: int) -> None:
+    """Print the findings."""
+    rising = Table(title=f"the reward on the way to right, in shares of the maximum ({questions} questions)")
+    for column in ("regime", "levels", *BUCKETS, "one more error raises it"):
+        rising.add_column(column, justify="left" if column == "regime" else "right")
+    for finding in findings:
+        shares = [f"{value:.2f}" for value in finding.by_distance]
+        rises, steps = finding.rises
+        rising.add_row(finding.regime, str(finding.levels), *shares, f"{rises} of {steps} times")
+    console.print(rising, soft_wrap=False)
+    hacks = Table(title="what degenerate completions earn, in shares of the maximum")
+    hacks.add_column("completion")
+    for finding in findings:
+        hacks.add_column(finding.regime, justify="right")
+    for specimen in findings[0].earned:
+        hacks.add_row(specimen, *(f"{finding.earned[specimen]:.2f}" for finding in findings))
+    console.print(hacks, soft_wrap=False)
+    for finding in findings:
+        if finding.saturation:
+            console.print(finding.saturation)
+        if finding.levels == 2:
+            console.print(f"regime {finding.regime} knows two values only: its penalties change nothing, for the "
+                          "group's mean cancels them")  # fmt: skip
+        for payer in finding.payers:
+            console.print(f"regime {finding.regime}: {payer}")
+
+
+def draw(findings: Sequence[Finding], path: Path) -> None:
+    """Reward by distance from right, and what each degenerate completion earns."""
+    from matplotlib.figure import Figure  # without pyplot: no global state, no display
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    distance, hacks = figure.subplots(1, 2)
+    names = list(findings[0].earned)
+    height = 0.8 / len(findings)
+    for place, finding in enumerate(findings):
+        distance.plot(range(len(BUCKETS)), finding.by_distance, marker="o", label=finding.regime)
+        hacks.barh(
+            [row + place * height for row in range(len(names))], [finding.earned[name] for name in names], height,
+            label=finding.regime,
+        )  # fmt: skip
+    distance.set_xticks(range(len(BUCKETS)), BUCKETS, fontsize="small")
+    distance.set_ylabel("reward, share of the maximum")
+    distance.set_title("on the way to right")
+    hacks.set_yticks([row + 0.4 - height / 2 for row in range(len(names))], names, fontsize="small")
+    hacks.invert_yaxis()
+    hacks.axvline(0, color="black", linewidth=0.8)
+    hacks.set_title("what degenerate completions earn")
+    distance.legend(fontsize="small")
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})
+
+
+def run() -> bool:
+    """Audit the declared regimes, print and write what is found; whether no hack pays more than is declared."""
+    regimes = load_regimes().plain
+    params = load_yaml(FILE, AuditParams)
+    questions = audited_questions(params.questions)
+    findings = audit(regimes, questions, params)
+    show(findings, len(questions))
+    draw(findings, REPORTS / "audit.png")
+    write_json(REPORTS / "audit.json", [vars(finding) for finding in findings])
+    console.print(f"audit: {REPORTS / 'audit.png'}, {REPORTS / 'audit.json'}")
+    return not any(finding.payers for finding in findings)

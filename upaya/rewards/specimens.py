@@ -1,0 +1,130 @@
+"""Completions made on purpose: degenerate ones that a policy could drift into, and right answers with growing errors.
+
+Regimes are checked on them when they are loaded, and `upaya audit` scores every regime on them.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from upaya.answers import (
+    ANSWER,
+    END_ANSWER,
+    END_THINK,
+    THINK,
+    Answer,
+    AnswerType,
+    gold_completion,
+    is_exact,
+    normalised,
+    parse,
+    render,
+)  # fmt: skip
+from upaya.questions import Question
+
+Kind = Literal["ignorant", "near"]
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A degenerate completion: `ignorant` ones need not know the answer, `near` ones know it and break the form."""
+
+    name: str
+    kind: Kind
+    text: str
+
+
+def degenerate(question: Question, others: Sequence[Question]) -> list[Specimen]:
+    """What a policy could drift into instead of answering; none of these is exactly right.
+
+    Args:
+        others: further questions; their answers are where a policy that knows nothing takes its items from.
+    """
+    gold, right = question.gold, render(question.answer)
+    known = Counter(item for other in others if other.id != question.id for item in said_items(other.answer))
+    items = said_items(question.answer)
+    # Commonest first; ties fall by the text, so that the same questions always give the same specimens.
+    every = [item for item, _ in sorted(known.items(), key=lambda pair: (-pair[1], pair[0]))]
+    common = every[: len(items)] or ["无"]
+    wrong = [item for item in every if item not in items][: len(items)] or ["无"]
+    specimens = [
+        Specimen("empty", "ignorant", ""),
+        Specimen("tags only", "ignorant", gold_completion("", "")),
+        Specimen("question copied", "ignorant", gold_completion(question.prompt, "")),
+        Specimen("one item repeated", "ignorant", gold_completion(common[:1] * len(items), "")),
+        Specimen("commonest items", "ignorant", gold_completion(common, "")),
+        Specimen("every item listed", "ignorant", gold_completion(list(dict.fromkeys([*every, *items])), "")),
+        Specimen("outside the tags", "near", right),
+        Specimen("two answers", "near", gold + f"{ANSWER}{render(wrong)}{END_ANSWER}"),
+        Specimen("truncated", "near", gold.removesuffix(END_ANSWER)),
+        Specimen("over-long", "near", gold_completion([*items, *wrong], question.reasoning)),
+        Specimen("nested tags", "near", f"{THINK}{gold}{END_THINK}{ANSWER}{gold}{END_ANSWER}"),
+        Specimen("Traditional script", "near", gold_completion(question.answer_traditional, question.reasoning)),
+    ]
+    if question.answer_type == "ordered_list":
+        specimens.append(Specimen("wrong order", "near", gold_completion(items[::-1], question.reasoning)))
+    return [specimen for specimen in specimens if not is_right(specimen.text, question)]
+
+
+def perturbed(question: Question, others: Sequence[Question], rng: random.Random) -> list[tuple[int, str]]:
+    """Well-formed completions at growing distance from the right answer: (errors, text), 0 errors first.
+
+    An error is a wrong item in a list's place, a step away from a number, a wrong character in a term, the other
+    boolean. Errors add up: those of one completion stay in the next.
+    """
+    found = [(0, question.gold)]
+    if isinstance(question.answer, list):
+        known = {normalised(item) for item in question.answer}
+        pool = sorted(
+            item for other in others for item in said_items(other.answer) if normalised(item) not in known
+        ) or ["无"]
+        answer = list(question.answer)
+        for errors, place in enumerate(rng.sample(range(len(answer)), len(answer)), start=1):
+            answer[place] = rng.choice(pool)
+            found.append((errors, gold_completion(list(answer), question.reasoning)))
+    elif isinstance(question.answer, bool):
+        found.append((1, gold_completion(not question.answer, question.reasoning)))
+    elif isinstance(question.answer, int):
+        found += [(n, gold_completion(question.answer + n, question.reasoning)) for n in range(1, 6)]
+    else:
+        characters = list(question.answer)
+        for errors, place in enumerate(rng.sample(range(len(characters)), len(characters)), start=1):
+            characters[place] = "某"
+            found.append((errors, gold_completion("".join(characters), question.reasoning)))
+    return [found[0], *((errors, text) for errors, text in found[1:] if not is_right(text, question))]
+
+
+def is_right(text: str, question: Question) -> bool:
+    completion = parse(text)
+    return completion.well_formed and is_exact(completion.answer, question.answer, question.answer_type)
+
+
+def said_items(answer: Answer) -> list[str]:
+    """An answer's items; a scalar is one."""
+    return answer if isinstance(answer, list) else [render(answer)]
+
+
+def _typical(answer: Answer, traditional: Answer, answer_type: AnswerType, prompt: str) -> Question:
+    return Question(
+        id=f"typical-{answer_type}", kind="typical", split="validation", key=answer_type, source="俱舍论",
+        prompt=prompt, answer=answer, answer_type=answer_type, reasoning="", prompt_traditional=prompt,
+        answer_traditional=traditional,
+    )  # fmt: skip
+
+
+# One question of each type of answer: what a regime is checked on when it is loaded.
+TYPICAL = [
+    _typical(
+        ["正见", "正思惟", "正语", "正业", "正命", "正精进", "正念", "正定"],
+        ["正見", "正思惟", "正語", "正業", "正命", "正精進", "正念", "正定"],
+        "ordered_list", "八圣道支为何？请依次列出。",
+    ),
+    _typical(
+        ["眼界", "耳界", "鼻界", "舌界"], ["眼界", "耳界", "鼻界", "舌界"], "set", "四种色根为何？次序不拘。"
+    ),
+    _typical("第六意识", "第六意識", "term", "何识以法为境？"),
+    _typical(18, 18, "number", "界有几种？"),
+    _typical(True, True, "boolean", "眼界是否有对？"),
+]  # fmt: skip
