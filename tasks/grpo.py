@@ -21,11 +21,13 @@ from upaya.rewards.schedules import load_regimes
 
 
 def main(name: str) -> None:
-    regimes = load_regimes(aloud=True)
+    regimes = load_regimes()
     curricula = load_curricula(regimes)
     if name not in curricula.policies:
         raise UserError(f"{CURRICULA}: no GRPO policy {name!r}; {nearest(name, curricula.policies)}")
     declared = curricula.policies[name]
+    for saturation in regimes.saturations(declared.regime):
+        console.print(saturation)
     parent = provenance(declared.from_)
     last_step = curricula.grpo.budget
     if declared.max_steps:

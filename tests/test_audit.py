@@ -1,6 +1,6 @@
 """The audit tells regimes that can be gamed from those that can't."""
 
-from upaya.rewards.audit import AuditParams, Finding, audit
+from upaya.audit import AuditParams, Finding, audit
 from upaya.rewards.regimes import Regime
 from upaya.rewards.specimens import TYPICAL
 

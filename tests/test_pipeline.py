@@ -57,6 +57,7 @@ def test_metrics_hold_what_is_asked_of_them(built: Path) -> None:
     wanted = "strict_accuracy pass_at_1 pass_at_8 format_rate n_questions seed total_steps generated_tokens"
     assert set(wanted.split()) <= metrics.keys()
     assert metrics["total_steps"] == 10 and metrics["n_questions"] == 24
+    assert metrics["contrast"] <= 1 - metrics["dead/strict"] + 1e-9  # right beside wrong is live under strict
     low, high = metrics["format_rate_interval"]
     assert low <= metrics["format_rate"] <= high
     run("dvc", "metrics", "show", cwd=built)
@@ -133,7 +134,7 @@ def test_a_hack_that_pays_too_much_fails_the_audit(project: Path) -> None:
     assert found.returncode == 1 and "'every item listed' earns" in " ".join(found.stdout.split())
 
 
-@pytest.mark.parametrize("stage", ["warmup", "policy@lenient", "policy@lenient-strict"])
+@pytest.mark.parametrize("stage", ["warmup", "policy@scheduled", "policy@lenient-strict"])
 def test_killed_and_started_again_ends_in_the_same_bytes(project: Path, stage: str, built: Path) -> None:
     name = stage.removeprefix("policy@")
     program = ["tasks/run", "warmup"] if stage == "warmup" else ["tasks/run", "grpo", name]

@@ -42,7 +42,7 @@ def ask(
 @app.command()
 def audit() -> None:
     """Score every regime on hacks and near misses; exit code 1 where a hack earns more than params/audit.yaml says."""
-    from upaya.rewards.audit import run
+    from upaya.audit import run
 
     if not run():
         raise UserError("a degenerate completion earns more than declared (above); see params/audit.yaml")

@@ -54,7 +54,8 @@ def evaluate(
     """Greedy and sampled completions of every question, scored under every regime.
 
     Measures: strict_accuracy (greedy), pass_at_k for each k, format_rate and reward/<regime> (means over samples),
-    dead/<regime> (whether the first `group_size` samples all have one reward: a group GRPO would learn nothing from).
+    dead/<regime> (whether the first `group_size` samples all have one reward: a group GRPO would learn nothing from),
+    contrast (whether they hold both right and wrong completions: more than the form to learn from).
     """
     prompts = [policy.encode_prompt(question.prompt) for question in questions]
     indices = range(len(questions))
@@ -71,6 +72,8 @@ def evaluate(
     for name, rewards_PG in scores.rewards_PG.items():
         measures[f"reward/{name}"] = rewards_PG.mean(dim=1).tolist()
         measures[f"dead/{name}"] = (~is_live(rewards_PG[:, :group_size])).double().tolist()
+    group_exact = scores.exact_PG[:, :group_size]
+    measures["contrast"] = (group_exact.any(dim=1) & ~group_exact.all(dim=1)).double().tolist()
     rows = []
     for i, question in enumerate(questions):
         outputs = [("greedy", greedy_texts[i][0], greedy_scores, 0), ("sampled", texts[i][0], scores, 0)]

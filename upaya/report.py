@@ -43,10 +43,12 @@ def show(policy: str) -> None:
 
 
 def _dead(name: str, built: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """Shares of dead groups under the regime that was trained on, and under strict where that is another."""
+    """Shares of dead groups under the regime that was trained on, and under strict where that is another; for a policy
+    before GRPO those among the test questions, and the groups that hold no right completion beside a wrong one."""
     steps = [record for record in read_history(POLICIES / name / "history.jsonl") if "regimes" in record]
     if not steps:
-        return f"{metrics['dead/strict']:.0%} (strict, test)" if "dead/strict" in metrics else "–"
+        dead = f"{metrics['dead/strict']:.0%} (strict, test)\n" if "dead/strict" in metrics else ""
+        return f"{dead}{1 - metrics['contrast']:.0%} hold no right beside wrong"
     shown = []
     for regime in dict.fromkeys([built["regime"], "strict"]):
         if regime in steps[0]["regimes"]:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from upaya.errors import UserError
 from upaya.grpo.advantages import is_live
-from upaya.progress import console
 from upaya.rewards.regimes import Regime, check
 from upaya.validation import Declared, load_yaml
 
@@ -129,6 +128,12 @@ class RegimesFile(Declared):
         """The regimes that every rollout is scored under: all but the schedules."""
         return {name: reward for name, reward in self.regimes.items() if isinstance(reward, Regime)}
 
+    def saturations(self, name: str) -> list[str]:
+        """From where on the regimes that a regime or schedule is made of saturate, in words."""
+        reward = self.regimes[name]
+        parts = [name] if isinstance(reward, Regime) else names_in(reward, self.plain, name)
+        return [said for part in parts if (said := check(part, self.plain[part], str(FILE)))]
+
 
 def names_in(schedule: Schedule, plain: Mapping[str, Regime], where: str) -> list[str]:
     """The names of a schedule's regimes in its own order."""
@@ -144,17 +149,11 @@ def names_in(schedule: Schedule, plain: Mapping[str, Regime], where: str) -> lis
     return found
 
 
-def load_regimes(path: Path = FILE, *, aloud: bool = False) -> RegimesFile:
-    """The declared regimes and schedules, each regime held to its promise that nothing wrong earns as much as right.
-
-    Args:
-        aloud: say where a regime with declared saturation saturates.
-    """
+def load_regimes(path: Path = FILE) -> RegimesFile:
+    """The declared regimes and schedules, each regime held to its promise that nothing wrong earns as much as right."""
     file = load_yaml(path, RegimesFile)
     for name, regime in file.plain.items():
-        saturation = check(name, regime, str(path))
-        if saturation and aloud:
-            console.print(saturation)
+        check(name, regime, str(path))
     return file
 
 
@@ -190,7 +189,7 @@ class Rewarding:
             case Annealed(steps=steps):
                 moved = min(1.0, step / steps)
                 if step == steps:
-                    self.event = self._changed(self.names[0], self.names[1], f"annealed over {steps} steps", 1.0)
+                    self.event = self._changed(self.names[0], self.names[1], f"annealed over {steps} steps", None)
                 return self._blend(rewards_PG, [1 - moved, moved])
             case Mixed(blend=blend):
                 return self._blend(rewards_PG, [share.weight for share in blend])
@@ -236,7 +235,7 @@ class Rewarding:
         for seen in self._live.values():  # the next decision waits for a window of its own
             seen.clear()
 
-    def _changed(self, before: str, after: str, condition: str, value: float) -> dict[str, Any]:
+    def _changed(self, before: str, after: str, condition: str, value: float | None) -> dict[str, Any]:
         return {"event": "switch", "from": before, "to": after, "condition": condition, "value": value}
 
     def state_dict(self) -> dict[str, Any]:

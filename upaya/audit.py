@@ -50,7 +50,8 @@ class Finding:
 
     Attributes:
         earned: degenerate completion → mean over the questions.
-        by_distance: mean for each bucket of the share of errors, right first.
+        by_distance: mean for each bucket of the share of errors, right first; over questions with list answers where
+            there are any, for a scalar is right or wrong.
         rises: steps to one more error, over all questions, and how many of them raise the reward.
         levels: different rewards that a typical question's specimens earn.
         saturation: in words, where the regime declares it.
@@ -80,6 +81,7 @@ def _found(name: str, regime: Regime, questions: Sequence[Question], limits: Lim
     earned: dict[str, list[float]] = defaultdict(list)
     kinds: dict[str, Kind] = {}
     distances: list[list[float]] = [[] for _ in BUCKETS]
+    lists = any(isinstance(question.answer, list) for question in questions)
     steps = rises = 0
     for place, question in enumerate(questions):
         others = [other for other in questions if other.kind == question.kind and other.id != question.id]
@@ -89,7 +91,8 @@ def _found(name: str, regime: Regime, questions: Sequence[Question], limits: Lim
         sequence = perturbed(question, others, random.Random(place))
         scores = [regime.score(parse(text), question) / regime.maximum for _, text in sequence]
         most = max(errors for errors, _ in sequence) or 1
-        for (errors, _), value in zip(sequence, scores, strict=True):
+        counted = isinstance(question.answer, list) or not lists
+        for (errors, _), value in zip(sequence, scores, strict=True) if counted else ():
             distances[-(-4 * errors // most)].append(value)  # quarters, rounded up; 0 errors stand alone
         steps += len(scores) - 1
         rises += sum(after > before + 1e-9 for before, after in itertools.pairwise(scores))
@@ -119,12 +122,15 @@ def audited_questions(count: int) -> Sequence[Question]:
     for question in read(QUESTIONS, "validation"):
         by_kind[question.kind].append(question)
     each = max(2, count // len(by_kind))
-    return [question for kind in sorted(by_kind) for question in by_kind[kind][:each]]
+    chosen: list[Question] = []
+    for kind in sorted(by_kind):  # spread over each kind, for easy questions may stand before hard ones
+        chosen += by_kind[kind][:: max(1, len(by_kind[kind]) // each)][:each]
+    return chosen
 
 
 def show(findings: Sequence[Finding], questions: int) -> None:
     """Print the findings."""
-    rising = Table(title=f"the reward on the way to right, in shares of the maximum ({questions} questions)")
+    rising = Table(title=f"the reward of lists on the way to right, in shares of the maximum ({questions} questions)")
     for column in ("regime", "levels", *BUCKETS, "one more error raises it"):
         rising.add_column(column, justify="left" if column == "regime" else "right")
     for finding in findings:
@@ -166,7 +172,7 @@ def draw(findings: Sequence[Finding], path: Path) -> None:
     distance.set_xticks(range(len(BUCKETS)), BUCKETS, fontsize="small")
     distance.set_ylabel("reward, share of the maximum")
     distance.set_title("on the way to right")
-    hacks.set_yticks([row + 0.4 - height / 2 for row in range(len(names))], names, fontsize="small")
+    hacks.set_yticks([row + height * (len(findings) - 1) / 2 for row in range(len(names))], names, fontsize="small")
     hacks.invert_yaxis()
     hacks.axvline(0, color="black", linewidth=0.8)
     hacks.set_title("what degenerate completions earn")
