@@ -67,7 +67,7 @@ def load_yaml(path: Path, model: type[T]) -> T:
 
 def _explained(model: Any, detail: Any) -> str:
     location, siblings = _walked(model, [part for part in detail["loc"] if not str(part).startswith("function-")])
-    key = ".".join(location) or "the file"
+    key = ".".join(location)
     if detail["type"] == "extra_forbidden":
         return f"unknown key {key!r}; {nearest(location[-1], siblings)}"
     if detail["type"] == "missing":
@@ -76,6 +76,8 @@ def _explained(model: Any, detail: Any) -> str:
         tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
         return f"key '{key}.type': unknown type {detail['ctx']['tag']!r}; {nearest(detail['ctx']['tag'], tags)}"
     message = detail["msg"].removeprefix("Value error, ")
+    if not key:  # said of the file as a whole
+        return message
     value = detail.get("input")
     shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool | None) else ""
     return f"key {key!r}: {message[0].lower()}{message[1:]}{shown}"
