@@ -5,7 +5,7 @@ python -m tasks.compare
 
 from upaya.comparison import REPORTS, compare, probe_check, show_arms, write
 from upaya.errors import UserError, shown_to_user
-from upaya.params import CURRICULA, load_curricula
+from upaya.params import CURRICULA, Curricula, load_curricula
 from upaya.probe import Report, report_path
 from upaya.rewards.schedules import load_regimes
 from upaya.tracking import Tracker
@@ -18,10 +18,17 @@ def main() -> None:
     with Tracker("compare", {"arms": curricula.compare}, {"stage": "compare"}) as tracker:
         rows = compare(curricula.compare)
         report = Report.read(report_path(curricula.auto.probe))
-        write(rows, probe_check(report, curricula.compare))
+        alike = [name for name in curricula.compare if _starts_as_probed(curricula, name)]
+        write(rows, probe_check(report, alike))
         tracker.metrics({row["arm"]: {"strict_accuracy": row["strict_accuracy"]} for row in rows})
         tracker.figure(REPORTS / "arms.png")
     show_arms()
+
+
+def _starts_as_probed(curricula: Curricula, arm: str) -> bool:
+    """Whether an arm's first stage trains the probed policy on the questions of the probe."""
+    first = next(name for name in curricula.ancestry(arm) if name in curricula.policies)
+    return curricula.parent(first) == curricula.auto.probe and curricula.asked(first) == curricula.questions
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """DVC's graph as Prefect tasks: one task brings one DVC stage up to date.
 
 DVC decides what is current. Nothing here lists stages, and Prefect's own result cache is off. A stage runs in a process
-of its own, `python -m tasks.dvc ADDRESS`: `dvc repro --single-item` without DVC's notices, but with its errors.
+of its own, `python -m tasks.repro ADDRESS`.
 """
 
 import hashlib
@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc.stage.exceptions import StageCmdFailedError
 from dvc.stage.serialize import to_single_stage_lockfile
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
-from upaya.errors import UserError, shown_to_user
+from upaya.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
         if not _changed(stage.address):
             return Completed(name="Skipped", message="DVC finds this stage unchanged")
         print(f"── {stage.address}", flush=True)
-        command = [sys.executable, "-m", "tasks.dvc", stage.address]
+        command = [sys.executable, "-m", "tasks.repro", stage.address]
         code = subprocess.run(command, check=False, env=stage_environment()).returncode
         if code:
             return Failed(message=f"stage {stage.address} failed; its message stands above (exit code {code})")
@@ -95,18 +94,3 @@ def _version(address: str) -> str:
 
 def _path_and_name(address: str) -> tuple[str, str | None]:
     return (address, None) if address.endswith(".dvc") else ("dvc.yaml", address)
-
-
-def repro(address: str) -> None:
-    """Run one stage where DVC finds it changed. Raises UserError with what DVC objects to."""
-    try:
-        Repo().reproduce(targets=[address], single_item=True)
-    except DvcException as error:
-        if isinstance(error.__cause__, StageCmdFailedError):  # the stage has said itself what is wrong
-            raise SystemExit(1) from None
-        raise UserError(f"DVC: {error}{f': {error.__cause__}' if error.__cause__ else ''}") from None
-
-
-if __name__ == "__main__":
-    with shown_to_user():
-        repro(sys.argv[1])

@@ -66,13 +66,17 @@ def _row(name: str) -> dict[str, Any]:
 
 
 def probe_check(report: Report, names: Sequence[str]) -> list[dict[str, Any]]:
-    """What the probe predicted of an arm's first steps, next to what was seen there, for the arms that start from the
-    probed policy: shares of dead groups under the regime that the arm starts with, where that is a plain one."""
+    """What the probe predicted of an arm's first steps, next to what was seen there: shares of dead groups under the
+    regime that the arm starts with, where that is a plain one.
+
+    Args:
+        names: arms that start from the probed policy on the questions that it was probed with.
+    """
     rows = []
     for name in names:
         curve = read_curve(name)
         regime = curve[0]["trained_on"]
-        if curve[0]["step"] != 1 or regime not in report.dead:
+        if regime not in report.dead:
             continue
         predicted = report.dead[regime][report.group_size].predicted
         for steps in FIRST_STEPS:
@@ -126,7 +130,7 @@ def draw(names: Sequence[str], path: Path) -> None:
             [tokens[place] for place in switches], [success[place] for place in switches], "o", color=line.get_color(),
             markeredgecolor="black", markersize=7,
         )  # fmt: skip
-    axes.set_xlabel("generated tokens since the warm-up, millions (a dot: the reward regime or the questions change)")
+    axes.set_xlabel("generated tokens since the warm-up, millions (a dot: the reward regime changes)")
     axes.set_ylabel("strict success in rollouts, mean of 20 steps")
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")
@@ -143,7 +147,7 @@ def show_arms() -> None:
     table = Table(title="the arms at one budget, on test questions unseen by training")
     for column in ("arm", "strict accuracy", "behind the best", "pass@8", "rewarded wrong", "entropy at the end",
                    f"M tokens to {MILESTONE:.0%} success", "switches at step"):  # fmt: skip
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "arm")
     for row in found["arms"]:
         low, high = row["strict_accuracy_interval"]
         behind_low, behind_high = row["behind_best_interval"]
