@@ -14,8 +14,9 @@ from upaya.evaluation import interval
 from upaya.files import read_json, read_jsonl, read_text, replacing, write_json
 from upaya.probe import Report
 from upaya.progress import console
+from upaya.report import RESULTS, metrics_of
 
-RESULTS, REPORTS = Path("results"), Path("reports/compare")
+REPORTS = Path("reports/compare")
 RESAMPLES = 2000
 MILESTONE = 0.2  # strict success in rollouts whose first passing is noted
 FIRST_STEPS = (10, 100)  # the policy moves while it is watched: the fewer steps, the nearer to what was probed
@@ -44,7 +45,7 @@ def compare(names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _row(name: str) -> dict[str, Any]:
-    metrics, curve = _metrics(name), read_curve(name)
+    metrics, curve = metrics_of(name), read_curve(name)
     passed = [
         step for step, success in zip(curve, smoothed([step["success"] for step in curve]), strict=True)
         if success >= MILESTONE
@@ -174,14 +175,6 @@ def show_arms() -> None:
         checked.add_row(row["arm"], row["regime"], str(row["first_steps"]), *shares, "yes" if row["agree"] else "no")
     console.print(checked, soft_wrap=False)
     console.print(f"compare: {REPORTS / 'arms.png'}, {path}")
-
-
-def _metrics(name: str) -> dict[str, Any]:
-    path = RESULTS / name / "metrics.json"
-    if not path.exists():
-        raise UserError(f"{path}: this arm is not evaluated; `make compare` does it")
-    found: dict[str, Any] = read_json(path)
-    return found
 
 
 def _right(name: str) -> dict[str, bool]:

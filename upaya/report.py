@@ -28,7 +28,7 @@ def show(policy: str) -> None:
     for column in ("policy", "steps", "regime", "strict accuracy", "pass@8", "dead groups: start → end", "switched"):
         table.add_column(column, overflow="fold")
     for name in line_of(policy):
-        built, metrics = _built(name), _metrics(name)
+        built, metrics = _built(name), metrics_of(name)
         low, high = metrics["strict_accuracy_interval"]
         table.add_row(
             name,
@@ -74,7 +74,8 @@ def _built(policy: str) -> dict[str, Any]:
     return found
 
 
-def _metrics(policy: str) -> dict[str, Any]:
+def metrics_of(policy: str) -> dict[str, Any]:
+    """results/<policy>/metrics.json. Raises UserError where the policy is not evaluated."""
     path = RESULTS / policy / "metrics.json"
     if not path.exists():
         raise UserError(f"{path}: not evaluated yet; `python -m flows.curriculum {policy}` does it")
