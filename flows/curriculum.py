@@ -88,7 +88,11 @@ def recommended(curricula: Curricula) -> str | State:
 
 
 def _declared(seed: int | None) -> Curricula:
-    curricula = load_curricula(load_regimes())
+    regimes = load_regimes()
+    for name in regimes.plain:
+        for saturation in regimes.saturations(name):
+            console.print(saturation)
+    curricula = load_curricula(regimes)
     if seed is not None and seed != curricula.seed:
         with modify_yaml(str(CURRICULA)) as declared:  # keeps the file's comments
             declared["seed"] = seed
