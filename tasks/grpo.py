@@ -40,7 +40,7 @@ def main(name: str) -> None:
         "policy": declared.model_dump(),
         "regime": regimes.regimes[declared.regime].model_dump(),
     }
-    stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, params)
+    stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, params, program="policy")
     policy = load(POLICIES / declared.from_)
     policy.system_prompt = load_model_file(curricula.model).system_prompt
     questions = read(QUESTIONS, "train", curricula.asked(name))
@@ -85,6 +85,7 @@ def main(name: str) -> None:
             stage.work,
             stage.fingerprint,
             on_record,
+            load(POLICIES / declared.from_) if curricula.grpo.loss.kl > 0 else None,
         )
     folder = stage.publish(
         policy,

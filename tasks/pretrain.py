@@ -25,7 +25,7 @@ def main() -> None:
     curricula = load_curricula(load_regimes())
     model = load_model_file(curricula.model)
     params = {"seed": curricula.seed, "model": curricula.model, **model.model_dump()}
-    stage = Stage("base", {"questions": QUESTIONS}, params)
+    stage = Stage("base", {"questions": QUESTIONS}, params, program="pretrain")
     steps = 0
     with stage.tracker() as tracker:
         if model.source:

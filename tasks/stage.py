@@ -8,6 +8,7 @@ from typing import Any
 from upaya.files import fingerprint, read_json, replacing, sha256_file, sha256_tree, write_json
 from upaya.policy import Policy
 from upaya.tracking import Tracker
+from upaya.validation import read_yaml
 
 POLICIES = Path("policies")
 QUESTIONS = Path("questions")
@@ -23,12 +24,15 @@ class Stage:
         fingerprint: one hash over them, to which checkpoints are bound.
     """
 
-    def __init__(self, name: str, inputs: Mapping[str, Path], params: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, inputs: Mapping[str, Path], params: Mapping[str, Any], program: str | None = None
+    ) -> None:
+        """Args: program: the stage's name in dvc.yaml, where it is not `name`."""
         self.name = name
         self.params = params
         self.hashes = {key: sha256_tree(path) for key, path in inputs.items()}
         self.hashes["params"] = fingerprint(params)
-        self.hashes["code"] = sha256_tree(Path("upaya"), Path("tasks"), Path("components"))
+        self.hashes["code"] = sha256_tree(*code_of(program or name))
         self.fingerprint = fingerprint(self.hashes)
         self.work = WORK / name
         self.work.mkdir(parents=True, exist_ok=True)
@@ -58,6 +62,13 @@ class Stage:
             )
         shutil.rmtree(self.work)
         return folder
+
+
+def code_of(stage: str) -> list[Path]:
+    """The code that a stage depends on, as dvc.yaml lists it: what DVC retrains for, and nothing else."""
+    declared = read_yaml(Path("dvc.yaml"))["stages"][stage]
+    deps = [str(dep) for dep in declared.get("do", declared)["deps"]]
+    return [Path(dep) for dep in deps if dep.split("/")[0] in ("upaya", "tasks", "components")]
 
 
 def provenance(policy: str) -> dict[str, Any]:

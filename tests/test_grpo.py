@@ -1,11 +1,12 @@
 import json
+from statistics import stdev
 
 import pytest
 import torch
 
 from upaya.evaluation import pass_at_k
-from upaya.grpo.advantages import fates, group_centred, is_live, length_mask, shares
-from upaya.grpo.loss import token_level_loss
+from upaya.grpo.advantages import fates, group_advantages, group_centred, is_live, shares
+from upaya.grpo.alarm import Alarm, collapses
 from upaya.grpo.measures import rewarded_wrong, under
 from upaya.grpo.switching import (
     AllOf,
@@ -28,6 +29,19 @@ def test_advantages_of_a_group_add_up_to_nothing() -> None:
     assert advantages[0].tolist() == pytest.approx([0.75, -0.25, -0.25, -0.25])
 
 
+def test_one_success_among_eight_divided_by_the_groups_deviation() -> None:
+    advantages = group_advantages(torch.tensor([[1.0, 0, 0, 0, 0, 0, 0, 0]]), "group")[0].tolist()
+    assert advantages == pytest.approx([2.4742] + [-0.3535] * 7, abs=5e-5)
+
+
+def test_division_by_the_batchs_deviation_keeps_the_proportions_between_groups() -> None:
+    rewards = torch.tensor([[1.0, 0, 0, 0], [0.6, 0.4, 0.4, 0.6], [1.0, 1, 1, 1]])
+    scaled = group_advantages(rewards, "batch")
+    ratio = scaled / group_centred(rewards)
+    assert torch.allclose(ratio[:2], torch.full((2, 4), 1 / (stdev(rewards.flatten().tolist()) + 1e-4)))
+    assert (scaled[2] == 0).all()
+
+
 def test_dead_is_exact_equality() -> None:
     close = torch.tensor([[0.1 + 0.2, 0.3]], dtype=torch.float64)
     assert is_live(close).item()  # a standard deviation would round this difference away
@@ -39,16 +53,6 @@ def test_fates_tell_all_right_from_all_wrong() -> None:
     exact = rewards > 0
     assert fates(rewards, exact) == ["dead_all_right", "dead_all_wrong", "live"]
     assert sum(shares(rewards, exact).values()) == pytest.approx(1)
-
-
-def test_the_gradient_is_that_of_reinforce_with_the_mean_as_baseline() -> None:
-    logprobs = torch.randn(2, 3, 4, requires_grad=True)
-    advantages = group_centred(torch.rand(2, 3))
-    lengths = torch.tensor([[4, 2, 3], [1, 4, 4]])
-    mask = length_mask(lengths, 4)
-    token_level_loss(logprobs, logprobs.detach(), advantages, mask, int(lengths.sum())).backward()
-    expected = -(advantages[..., None] * mask) / lengths.sum()
-    assert torch.allclose(logprobs.grad, expected)
 
 
 def test_prompts_come_once_per_epoch_whatever_the_step_they_start_from() -> None:
@@ -114,3 +118,19 @@ def test_rewarded_wrong_is_the_share_of_positive_advantage_that_errors_get() -> 
 @pytest.mark.parametrize(("n", "c", "k", "value"), [(8, 0, 8, 0.0), (8, 1, 8, 1.0), (4, 1, 1, 0.25), (4, 2, 2, 5 / 6)])
 def test_pass_at_k_counts_subsets(n: int, c: int, k: int, value: float) -> None:
     assert pass_at_k(n, c, k) == pytest.approx(value)
+
+
+def collapse(series: list[float], alarm: Alarm) -> list[int]:
+    """The steps at which the alarm sounds for entropy."""
+    found, statistics = [], RunningStatistics()
+    for step, value in enumerate(series, start=1):
+        statistics.update({"entropy": value, "completion_length": 20.0})
+        found += [step for event in collapses(alarm, statistics) if event["of"] == "entropy"]
+    return found
+
+
+def test_the_alarm_sounds_once_at_a_cliff_and_not_on_a_slope() -> None:
+    alarm = Alarm(window=4, falls_to=0.5)
+    assert collapse([1.0] * 10 + [0.1] * 20, alarm) == [13]
+    assert collapse([0.95**step for step in range(60)], alarm) == []
+    assert collapse([1.0] * 10 + [0.1] * 20 + [0.01] * 8, alarm) == [13, 33]

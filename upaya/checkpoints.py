@@ -47,20 +47,25 @@ class Checkpoints:
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole and was made from the same inputs; None where there is none.
 
-        A damaged one falls back to the one before it, with a warning.
+        What cannot be resumed is removed, saying so: a damaged one, after which the one before it is taken, and one
+        made from other inputs or parameters.
         """
-        for path in sorted(self.folder.glob("step-*.json"), reverse=True):
+        found = sorted(self.folder.glob("step-*.json"), reverse=True)
+        for path in found:
+            weights = path.with_suffix(".safetensors")
             try:
                 meta = read_json(path)
-                if meta["fingerprint"] != self.fingerprint:
-                    _say(f"{path} was made from other inputs or parameters: not resumed")
-                    continue
-                weights = path.with_suffix(".safetensors")
-                if sha256_file(weights) != meta["sha256"]:
-                    raise ValueError("its checksum differs")
-                return Checkpoint(meta["step"], load_file(weights), meta["state"])
-            except (UserError, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-                _say(f"checkpoint {path} is damaged ({error}): falling back to the one before")
+                if meta["fingerprint"] == self.fingerprint:
+                    if sha256_file(weights) != meta["sha256"]:
+                        raise ValueError("its checksum differs")
+                    return Checkpoint(meta["step"], load_file(weights), meta["state"])
+                _say(f"checkpoint {path} was made from other inputs or parameters: removed")
+            except (UserError, FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                _say(f"checkpoint {path} is damaged ({error}): removed, the one before it is taken")
+            path.unlink(missing_ok=True)
+            weights.unlink(missing_ok=True)
+        if found:
+            _say(f"no checkpoint is left in {self.folder}: the stage starts over")
         return None
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from upaya.errors import UserError
+
 
 class Engine:
     """AdamW with gradient clipping, in one process."""
@@ -32,8 +34,13 @@ class Engine:
         """One optimiser step on the gradients added since the last, at `scale` times the learning rate.
 
         Returns the gradient's norm before clipping.
+
+        Raises:
+            UserError: the gradient is not finite; the step is not taken.
         """
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise UserError(f"the gradient's norm is {norm.item()}")
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate * scale
         self.optimiser.step()

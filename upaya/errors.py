@@ -11,6 +11,14 @@ class UserError(Exception):
     """A mistake in an input, a parameter or the surroundings. Programs print it without a traceback and exit with 1."""
 
 
+class Stopped(Exception):
+    """A long loop has ended early as it was asked to. Programs print this without a traceback and exit with `code`."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the closest known word, or lists them all: the tail of an error message."""
     names = sorted(known)
@@ -26,6 +34,9 @@ def shown_to_user() -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        raise SystemExit(stopped.code) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise

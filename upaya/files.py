@@ -4,10 +4,13 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from upaya.errors import UserError
 
@@ -38,6 +41,10 @@ def replacing(path: Path) -> Iterator[Path]:
             _remove(path)
         partial.replace(path)
         fsync_path(path.parent)
+    except SafetensorError as error:
+        _remove(partial)
+        number = re.search(r"\(os error (\d+)\)", str(error))  # a system error comes as its text only
+        raise (OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error) from None
     except BaseException:
         _remove(partial)
         raise

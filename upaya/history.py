@@ -47,4 +47,5 @@ def event_text(event: Mapping[str, Any]) -> str:
     why = f"{event['condition']}{value}"
     if event["event"] == "switch":
         return f"{event['from']} → {event['to']} at step {event['step']}: {why}"
-    return f"hands over at step {event['step']}: {why}"
+    said = {"handover": "hands over", "alarm": "ALARM", "refill": "refill"}[event["event"]]
+    return f"{said} at step {event['step']}: {why}"

@@ -7,6 +7,10 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from upaya.errors import UserError, nearest
+from upaya.grpo.advantages import Scaling
+from upaya.grpo.alarm import Alarm
+from upaya.grpo.batch import DeadGroups, Drop, Refill
+from upaya.grpo.loss import Loss
 from upaya.grpo.switching import Condition, regimes_in
 from upaya.questions import Selection
 from upaya.rewards.schedules import RegimesFile
@@ -92,8 +96,23 @@ class Grpo(Declared):
     group_size: int = Field(gt=1, description="completions per prompt")
     max_grad_norm: float = Field(gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
+    loss: Loss = Loss()
+    scale_rewards: Scaling = "none"
+    dead_groups: DeadGroups = Drop(type="drop")
+    iterations: int = Field(default=1, gt=0, description="passes over each batch (μ of DeepSeekMath, algorithm 1)")
+    mini_batches: int = Field(default=1, gt=0, description="optimiser steps per pass, each on a part of the groups")
+    alarm: Alarm = Alarm()
     tokens_per_micro_batch: int = Field(gt=0)
-    checkpoint_every: int = Field(gt=0)
+    checkpoint_every: int = Field(gt=0, description="steps from one checkpoint to the next")
+
+    @model_validator(mode="after")
+    def a_refill_can_succeed(self) -> Self:
+        if isinstance(self.dead_groups, Refill) and self.dead_groups.live > self.prompts * self.dead_groups.most_rounds:
+            raise ValueError(
+                f"a refill waits for {self.dead_groups.live} live groups, but {self.dead_groups.most_rounds} rounds of "
+                f"{self.prompts} prompts hold {self.prompts * self.dead_groups.most_rounds}"
+            )
+        return self
 
 
 class PolicyParams(Declared):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -51,6 +52,26 @@ class Rollouts:
     logprobs_PGT: Tensor
     entropies_PGT: Tensor
     finished_PG: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence["Rollouts"]) -> "Rollouts":
+        """All groups of several rollouts, padded to the longest completion among them."""
+        if len(parts) == 1:
+            return parts[0]
+        longest = max(part.tokens_PGT.shape[2] for part in parts)
+
+        def padded(name: str, value: float) -> Tensor:
+            tensors = [getattr(part, name) for part in parts]
+            return torch.cat([F.pad(tensor, (0, longest - tensor.shape[2]), value=value) for tensor in tensors])
+
+        return cls(
+            [prompt for part in parts for prompt in part.prompts],
+            padded("tokens_PGT", int(parts[0].tokens_PGT[0, 0, -1])),  # what stands beyond a length is never looked at
+            torch.cat([part.lengths_PG for part in parts]),
+            padded("logprobs_PGT", 0.0),
+            padded("entropies_PGT", 0.0),
+            torch.cat([part.finished_PG for part in parts]),
+        )
 
     def texts(self, policy: Policy) -> list[list[str]]:
         return [

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from upaya.checkpoints import Checkpoints
 from upaya.engine import Engine
+from upaya.errors import UserError
 from upaya.grpo.advantages import length_mask
 from upaya.grpo.measures import measure
 from upaya.history import History
+from upaya.interruption import stoppable
 from upaya.logprobs import completion_logprobs
 from upaya.order import prompt_order
 from upaya.params import Pretraining, Warmup
@@ -159,17 +161,23 @@ def _train(
         engine.load_tensors(checkpoint.tensors)
         step, stopped = checkpoint.step, checkpoint.state["stopped"]
     history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
-    while step < max_steps and not stopped:
-        policy.model.train()
-        loss = loss_at(step)
-        engine.backward(loss)
-        norm = engine.step(rate(step))
-        step += 1
-        record: dict[str, Any] = {"step": step, "loss": loss.item(), "grad_norm": norm}
-        stopped = stop(step, record)
-        history.append(record)
-        on_record(record)
-        if stopped or step % checkpoint_every == 0:
-            checkpoints.save(step, engine.tensors(), {"history_offset": history.offset, "stopped": stopped})
+    with stoppable() as request:
+        while step < max_steps and not stopped:
+            policy.model.train()
+            loss = loss_at(step)
+            engine.backward(loss)
+            try:
+                norm = engine.step(rate(step))
+            except UserError as error:
+                raise UserError(f"{work.name}: step {step + 1} is not taken: {error}, the loss {loss.item()}") from None
+            step += 1
+            record: dict[str, Any] = {"step": step, "loss": loss.item(), "grad_norm": norm}
+            stopped = stop(step, record)
+            history.append(record)
+            on_record(record)
+            if stopped or request.number or step % checkpoint_every == 0:
+                checkpoints.save(step, engine.tensors(), {"history_offset": history.offset, "stopped": stopped})
+            if request.number and not stopped:
+                request.stop(f"{work.name} is saved at step {step}")
     history.close()
     return step

@@ -6,15 +6,34 @@ import torch
 from torch import Tensor
 
 Fate = Literal["live", "dead_all_wrong", "dead_all_right"]
+Scaling = Literal["none", "group", "batch"]
+
+STD_EPSILON = 1e-4
 
 
 def group_centred(rewards_PG: Tensor) -> Tensor:
-    """Each reward less its group's mean: [P, G] → [P, G].
-
-    The advantage of DeepSeekMath (arXiv:2402.03300, eq. in §4.1.2) without the division by the group's standard
-    deviation, which weighs a group the more the less its rewards differ (Liu et al. 2025, arXiv:2503.20783, §3.1).
-    """
+    """Each reward less its group's mean: [P, G] → [P, G]. The baseline of DeepSeekMath (arXiv:2402.03300, §4.1.2)."""
     return rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+
+
+def group_advantages(rewards_PG: Tensor, scaling: Scaling = "none") -> Tensor:
+    """The advantage of each completion over its group: [P, G] → [P, G].
+
+    Args:
+        rewards_PG: rewards of all groups of the generation batch, dead ones included.
+        scaling: what the centred rewards are divided by, a standard deviation with Bessel's correction plus 1e-4:
+            `group`, the group's own (DeepSeekMath, arXiv:2402.03300, §4.1.2), which weighs a group the more the less
+            its rewards differ (Liu et al. 2025, arXiv:2503.20783, §3.1); `batch`, that of all rewards (Hu et al. 2025,
+            REINFORCE++, arXiv:2501.03262); `none`, nothing (Dr. GRPO, arXiv:2503.20783).
+    """
+    centred = group_centred(rewards_PG)
+    match scaling:
+        case "none":
+            return centred
+        case "group":
+            return centred / (rewards_PG.std(dim=1, keepdim=True) + STD_EPSILON)
+        case "batch":
+            return centred / (rewards_PG.std() + STD_EPSILON)
 
 
 def is_live(rewards_PG: Tensor) -> Tensor:
@@ -40,4 +59,4 @@ def shares(rewards_PG: Tensor, exact_PG: Tensor) -> dict[str, float]:
 
 def length_mask(lengths: Tensor, longest: int) -> Tensor:
     """True at the tokens of each completion: [...] lengths → bool [..., longest]."""
-    return torch.arange(longest) < lengths[..., None]
+    return torch.arange(longest, device=lengths.device) < lengths[..., None]

@@ -1,23 +1,120 @@
-"""The policy-gradient loss of a batch of groups."""
+"""The policy-gradient losses: −ratio · advantage, token by token, and how tokens are weighed into one number.
 
+A loss is Σ over tokens of weight · token loss. The weights are settled once for the whole generation batch, so that the
+losses of its micro-batches add up to the batch's, however it is cut.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
 from torch import Tensor
 
+from upaya.validation import Declared
 
-def token_level_loss(
-    logprobs_PGT: Tensor, old_logprobs_PGT: Tensor, advantages_PG: Tensor, mask_PGT: Tensor, total_tokens: int
-) -> Tensor:
-    """−Σ ratio · advantage over all tokens, divided by the tokens of the whole generation batch: a scalar.
+LossType = Literal["dapo", "grpo", "bnpo", "dr_grpo", "gspo", "cispo"]
 
-    Token-level aggregation of DAPO (Yu et al. 2025, arXiv:2503.14476, eq. 8): a long completion counts by its tokens.
-    The ratio π/π_old is 1 in value, for the one optimiser step per batch is on-policy; its gradient is that of log π,
-    so this is REINFORCE with the group's mean as baseline.
+
+class Loss(Declared):
+    """Which loss, and how far the policy may move from the one that sampled.
+
+    With r = π/π_old, A the advantage, and clip to [1 − epsilon_low, 1 + epsilon_high]; epsilon_high above epsilon_low
+    is clip-higher (DAPO, §3.1):
+
+    - `dapo`     −min(r·A, clip(r)·A), over the tokens of the whole generation batch (Yu et al. 2025, arXiv:2503.14476,
+                 eq. 8: a long completion counts by its tokens);
+    - `grpo`     the same, averaged within each completion, then over them (DeepSeekMath, arXiv:2402.03300, eq. 3);
+    - `bnpo`     the same, over the tokens of each optimiser step's own part of the batch; equal to `dapo` where that is
+                 the whole batch (the aggregation that TRL calls so);
+    - `dr_grpo`  the same, over completions times `max_new_tokens` (Liu et al. 2025, arXiv:2503.20783, §3.2);
+    - `gspo`     r is one ratio per completion, the geometric mean of its tokens' (Zheng et al. 2025, arXiv:2507.18071,
+                 eq. 5 and 7), averaged over completions; its ratios stay near 1, so its clipping range is narrow
+                 (§5.1: 3e-4 and 4e-4);
+    - `cispo`    −sg(min(r, 1 + epsilon_high))·A·log π, over the tokens of the whole batch (MiniMax 2025,
+                 arXiv:2506.13585, eq. 4 without a lower bound): a clipped token keeps its gradient.
+    """
+
+    type: LossType = "dapo"
+    epsilon_low: float = Field(default=0.2, ge=0, lt=1)
+    epsilon_high: float = Field(default=0.2, ge=0)
+    kl: float = Field(default=0.0, ge=0, description="weight of the k3 divergence of live groups from the parent")
+    mask_truncated: bool = Field(
+        default=False, description="completions cut off at the token limit are not learned from (DAPO, §3.4)"
+    )
+    dead_groups_count: bool = Field(
+        default=False, description="tokens of dead groups enlarge the denominator, as in TRL: the loss is diluted"
+    )
+
+
+class LossMetrics(NamedTuple):
+    """Sums over a micro-batch's tokens: those whose ratio was clipped, their k3 divergence from the reference."""
+
+    clipped: float
+    kl: float
+
+
+def completion_weights(lengths_PG: Tensor, counted_PG: Tensor, loss: Loss, max_new_tokens: int) -> Tensor:
+    """What each token of a completion weighs in the loss: [P, G] → float64 [P, G].
+
+    Args:
+        lengths_PG: tokens of each completion; 0 for one that is masked out.
+        counted_PG: tokens of all completions that the loss is averaged over.
+        max_new_tokens: the constant that `dr_grpo` divides by.
+    """
+    lengths = lengths_PG.double()
+    match loss.type:
+        case "dapo" | "bnpo" | "cispo":
+            return torch.ones_like(lengths) / counted_PG.sum().clamp(min=1)
+        case "grpo" | "gspo":
+            return 1 / (counted_PG.numel() * lengths.clamp(min=1))
+        case "dr_grpo":
+            return torch.full_like(lengths, 1 / (counted_PG.numel() * max_new_tokens))
+
+
+def policy_loss(
+    logprobs_PGT: Tensor,
+    old_logprobs_PGT: Tensor,
+    advantages_PG: Tensor,
+    mask_PGT: Tensor,
+    weights_PG: Tensor,
+    loss: Loss,
+    reference_logprobs_PGT: Tensor | None = None,
+) -> tuple[Tensor, LossMetrics]:
+    """Σ weight · (−surrogate + kl · k3) over the tokens: (a differentiable scalar, metrics).
+
+    The divergence is Schulman's k3 estimator, e^d − d − 1 with d = log π_ref − log π (DeepSeekMath, eq. 4).
 
     Args:
         logprobs_PGT: log-probabilities under the policy, differentiable.
-        old_logprobs_PGT: log-probabilities under the policy that sampled.
+        old_logprobs_PGT: log-probabilities under the policy that sampled; `logprobs_PGT.detach()` where it is the same
+            one: the ratio is then 1 in value and has the gradient of log π.
         advantages_PG: one advantage for all tokens of a completion.
-        mask_PGT: True at completion tokens.
-        total_tokens: completion tokens over all micro-batches, so that their losses add up to the batch's.
+        mask_PGT: True at the tokens that count; what stands elsewhere is without effect.
+        weights_PG: from `completion_weights`.
+        reference_logprobs_PGT: log-probabilities under the reference; needed where loss.kl is above 0.
     """
-    ratio = (logprobs_PGT - old_logprobs_PGT).exp()
-    return -(ratio * advantages_PG[..., None] * mask_PGT).sum() / total_tokens
+    moved = (logprobs_PGT - old_logprobs_PGT).masked_fill(~mask_PGT, 0.0)
+    if loss.type == "gspo":
+        moved = (moved.sum(-1, keepdim=True) / mask_PGT.sum(-1, keepdim=True).clamp(min=1)).expand_as(moved)
+    ratio = moved.exp()
+    advantages = advantages_PG[..., None]
+    if loss.type == "cispo":
+        limited = ratio.clamp(max=1 + loss.epsilon_high)
+        surrogate = limited.detach() * advantages * logprobs_PGT
+        clipped = ratio != limited
+    else:
+        plain = ratio * advantages
+        limited = ratio.clamp(1 - loss.epsilon_low, 1 + loss.epsilon_high) * advantages
+        surrogate = torch.minimum(plain, limited)
+        clipped = limited < plain
+    token_losses = -surrogate
+    divergence = 0.0
+    if loss.kl > 0:
+        assert reference_logprobs_PGT is not None
+        away = (reference_logprobs_PGT - logprobs_PGT).masked_fill(~mask_PGT, 0.0)
+        k3 = away.exp() - away - 1
+        token_losses = token_losses + loss.kl * k3
+        divergence = k3.detach().sum().item()
+    weights = weights_PG[..., None].to(token_losses.dtype)
+    total = (weights * token_losses.masked_fill(~mask_PGT, 0.0)).sum()
+    return total, LossMetrics((clipped & mask_PGT).sum().item(), divergence)

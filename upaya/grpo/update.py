@@ -1,0 +1,119 @@
+"""One batch's optimiser steps: live groups only, in micro-batches by token budget."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from upaya.engine import Engine
+from upaya.errors import UserError
+from upaya.grpo.advantages import group_advantages, length_mask
+from upaya.grpo.batch import Batch
+from upaya.grpo.loss import completion_weights, policy_loss
+from upaya.logprobs import completion_logprobs
+from upaya.params import Grpo
+from upaya.policy import Policy
+from upaya.sampling import Rollouts, SamplingParams
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update did. Of several optimiser steps: the mean of their losses and of their gradients' norms.
+
+    Attributes:
+        grad_norm: before clipping.
+        clipped: share of tokens whose ratio was clipped, over all optimiser steps; 0 where there is but one.
+        kl: k3 divergence from the reference per token, None where none is kept.
+        live_groups: groups that it was made from.
+        step_scale: what the learning rate was multiplied by.
+    """
+
+    loss: float
+    grad_norm: float
+    clipped: float
+    kl: float | None
+    live_groups: int
+    step_scale: float
+
+
+def update(
+    policy: Policy, engine: Engine, batch: Batch, grpo: Grpo, sampling: SamplingParams, reference: Policy | None = None
+) -> Update | None:
+    """Take the optimiser steps of one batch; None where every group is dead.
+
+    Args:
+        reference: what the policy is held close to; needed where grpo.loss.kl is above 0.
+
+    Raises:
+        UserError: a loss or a gradient is not finite; the step that would have used it is not taken.
+    """
+    live, rollouts, loss = set(batch.live), batch.rollouts, grpo.loss
+    if not live:
+        return None
+    advantages_PG = group_advantages(batch.rewards_PG, grpo.scale_rewards).float()
+    kept_PG = rollouts.finished_PG if loss.mask_truncated else torch.ones_like(rollouts.finished_PG)
+    lengths_PG = rollouts.lengths_PG * kept_PG
+    groups = list(range(len(batch.names))) if loss.dead_groups_count else sorted(live)
+    parts = [groups[start :: grpo.mini_batches] for start in range(grpo.mini_batches)]
+    on_policy = grpo.iterations * grpo.mini_batches == 1
+    scale = batch.step_scale
+    losses, norms, clipped, kl, tokens = [], [], 0.0, 0.0, 0
+    policy.model.train()
+    for part in grpo.iterations * parts:
+        learned = [group for group in part if group in live]
+        if not learned:
+            continue
+        if loss.type in ("dapo", "cispo"):  # averaged over the whole generation batch, of which this is one part
+            weights_PG = completion_weights(lengths_PG, lengths_PG[groups], loss, sampling.max_new_tokens) * len(parts)
+        else:
+            weights_PG = completion_weights(lengths_PG, lengths_PG[part], loss, sampling.max_new_tokens)
+        losses.append(0.0)
+        for micro in micro_batches(learned, rollouts, grpo.tokens_per_micro_batch):
+            longest = int(rollouts.lengths_PG[micro].max())
+            prompts, tokens_PGT = [rollouts.prompts[i] for i in micro], rollouts.tokens_PGT[micro, :, :longest]
+            logprobs_PGT = completion_logprobs(policy, prompts, tokens_PGT, sampling.temperature)
+            reference_PGT = None
+            if reference is not None:
+                with torch.no_grad():
+                    reference_PGT = completion_logprobs(reference, prompts, tokens_PGT, sampling.temperature)
+            value, metrics = policy_loss(
+                logprobs_PGT,
+                # On-policy, the policy that sampled is the one being updated: no second forward pass, ratio 1.
+                logprobs_PGT.detach() if on_policy else rollouts.logprobs_PGT[micro, :, :longest],
+                advantages_PG[micro],
+                length_mask(lengths_PG[micro], longest),
+                weights_PG[micro],
+                loss,
+                reference_PGT,
+            )
+            losses[-1] += value.item()
+            if not math.isfinite(losses[-1]):
+                names = ", ".join(batch.names[i] for i in micro)
+                raise UserError(f"the loss is {losses[-1]} on the completions of {names}")
+            engine.backward(value)
+            clipped, kl, tokens = clipped + metrics.clipped, kl + metrics.kl, tokens + int(lengths_PG[micro].sum())
+        norms.append(engine.step(scale))
+    return Update(
+        loss=sum(losses) / len(losses),
+        grad_norm=sum(norms) / len(norms),
+        clipped=clipped / max(1, tokens),
+        kl=kl / max(1, tokens) if reference is not None else None,
+        live_groups=len(live),
+        step_scale=scale,
+    )
+
+
+def micro_batches(groups: Sequence[int], rollouts: Rollouts, budget: int) -> Iterator[list[int]]:
+    """Whole groups, sorted by length, as many at once as fit the budget of (padded) prompt and completion tokens."""
+    group_size = rollouts.lengths_PG.shape[1]
+    longest = rollouts.lengths_PG.amax(dim=1).tolist()
+    batch: list[int] = []
+    for group in sorted(groups, key=lambda i: (longest[i], len(rollouts.prompts[i]), i)):
+        candidate = [*batch, group]
+        width = max(len(rollouts.prompts[i]) for i in candidate) + group_size * max(longest[i] for i in candidate)
+        if batch and width * len(candidate) > budget:
+            yield batch
+            candidate = [group]
+        batch = candidate
+    yield batch
