@@ -15,6 +15,18 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DS_BUILD_OPS := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+.PHONY: bench-equality
+bench-equality: setup .venv-trl/ready
+	@python -m bench.equality
+
+# TRL, for measurements beside it only; the product never imports it.
+.venv-trl/ready: bench/trl/requirements.txt
+	@echo "setting up .venv-trl (TRL, for the measurements beside it)"
+	@test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
+	@.venv-trl/bin/pip install --quiet "$$(grep '^torch==' bench/trl/requirements.txt)"
+	@.venv-trl/bin/pip install --quiet -r bench/trl/requirements.txt
+	@touch $@
+
 .PHONY: run compare test setup format clean
 run: setup
 	@python -m flows.curriculum $(POLICY)
