@@ -130,13 +130,12 @@ def main() -> None:
                 weight.add_(torch.randn(weight.shape, generator=generator) * 0.02)
         rollouts = drawn(policy)
         with torch.no_grad():
-            now = completion_logprobs(policy, rollouts.prompts, rollouts.tokens_PGT)
-            rollouts.logprobs_PGT = now + torch.randn(now.shape, generator=generator) * 0.3
-            away = completion_logprobs(reference, rollouts.prompts, rollouts.tokens_PGT)
-        save_file(
-            {"old": rollouts.logprobs_PGT.flatten(0, 1).contiguous(), "reference": away.flatten(0, 1).contiguous()},
-            folder / "given.safetensors",
-        )
+            rows, of_row = rollouts.tokens_PGT.flatten(0, 1), torch.arange(len(PROMPTS)).repeat_interleave(4)
+            now = completion_logprobs(policy, rollouts.prompts, of_row, rows)
+            old = now + torch.randn(now.shape, generator=generator) * 0.3
+            rollouts.logprobs_PGT = old.view(len(PROMPTS), 4, -1)
+            away = completion_logprobs(reference, rollouts.prompts, of_row, rows)
+        save_file({"old": old, "reference": away}, folder / "given.safetensors")
         completions = [
             [row[:length] for row, length in zip(group, lengths, strict=True)]
             for group, lengths in zip(rollouts.tokens_PGT.tolist(), rollouts.lengths_PG.tolist(), strict=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from upaya.logprobs import completion_logprobs
+from upaya.logprobs import chosen_logprobs, completion_logprobs
 from upaya.policy import Policy, from_config, train_tokenizer
 from upaya.sampling import GREEDY, SamplingParams, draw, sample, uniforms
 
@@ -25,6 +25,13 @@ def policy(request: pytest.FixtureRequest) -> Policy:
 @pytest.fixture(scope="module")
 def prompts(policy: Policy) -> list[list[int]]:
     return [policy.encode_prompt(text) for text in ("眼界", "色界，有见／无见？", "依次作答：无见、有对。")]
+
+
+def logprobs_of(policy: Policy, prompts: list[list[int]], tokens_PGT: torch.Tensor) -> torch.Tensor:
+    """The log-probabilities of G completions for each prompt: [P, G, T]."""
+    P, G, T = tokens_PGT.shape
+    found = completion_logprobs(policy, prompts, torch.arange(P).repeat_interleave(G), tokens_PGT.flatten(0, 1))
+    return found.view(P, G, T)
 
 
 def test_greedy_decoding_is_transformers_generate(policy: Policy, prompts: list[list[int]]) -> None:
@@ -51,7 +58,7 @@ def test_what_is_sampled_does_not_depend_on_the_batch(policy: Policy, prompts: l
 def test_logprobs_kept_from_sampling_are_those_of_a_second_pass(policy: Policy, prompts: list[list[int]]) -> None:
     rollouts = sample(policy, prompts, 4, SamplingParams(max_new_tokens=12), seed=1, step=0, prompt_indices=range(3))
     mask = torch.arange(rollouts.tokens_PGT.shape[2]) < rollouts.lengths_PG[..., None]
-    again = completion_logprobs(policy, prompts, rollouts.tokens_PGT)
+    again = logprobs_of(policy, prompts, rollouts.tokens_PGT)
     assert torch.allclose(again[mask], rollouts.logprobs_PGT[mask], atol=2e-5)
 
 
@@ -62,7 +69,7 @@ def test_shared_prompts_give_the_gradient_of_full_passes(policy: Policy, prompts
     def gradients(total: torch.Tensor) -> list[torch.Tensor]:
         return list(torch.autograd.grad(total, list(policy.model.parameters()), allow_unused=True))
 
-    shared = gradients((completion_logprobs(policy, prompts, rollouts.tokens_PGT) * mask).sum())
+    shared = gradients((logprobs_of(policy, prompts, rollouts.tokens_PGT) * mask).sum())
     total = torch.zeros(())
     for p, prompt in enumerate(prompts):
         for g in range(2):
@@ -95,3 +102,32 @@ def test_random_numbers_stand_for_themselves() -> None:
     assert (uniforms(1, 2, 3, 4, 10)[2, :5] == uniforms(1, 2, 3, 3, 5)[2]).all()
     assert (uniforms(1, 2, 3, 1, 5) != uniforms(1, 2, 4, 1, 5)).any()
     assert (uniforms(1, 2, 3, 1, 5) != uniforms(1, 3, 3, 1, 5)).any()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_chosen_logprobs_are_log_softmax_and_gather(temperature: float) -> None:
+    logits = torch.randn(600, 50, dtype=torch.float32, generator=torch.Generator().manual_seed(1))
+    tokens, weights = torch.arange(600) % 50, torch.linspace(-1, 1, 600)
+    plain = logits.clone().requires_grad_()
+    expected = torch.log_softmax(plain / temperature, dim=-1).gather(1, tokens[:, None])[:, 0]
+    (expected * weights).sum().backward()
+    ours = logits.clone().requires_grad_()
+    found = chosen_logprobs(ours * 1, tokens, temperature)
+    (found * weights).sum().backward()
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert plain.grad is not None and ours.grad is not None and torch.allclose(ours.grad, plain.grad, atol=1e-6)
+
+
+def test_rows_leave_and_prompts_with_them() -> None:
+    """A cache from which rows and a whole prompt are taken attends as one that never held them."""
+    tokenizer = train_tokenizer(LINES, 400)
+    policy = from_config({**SIZES, "model_type": "llama"}, tokenizer, seed=1)
+    prompts = [policy.encode_prompt(text) for text in ("眼界", "色界，有见／无见？", "依次作答：无见、有对。")]
+    ends = [token for token in range(0, 400, 3) if token != policy.pad_id]  # a third of what is sampled ends a row
+    assert policy.model.generation_config
+    policy.model.generation_config.eos_token_id = ends
+    rollouts = sample(policy, prompts, 8, SamplingParams(max_new_tokens=12), seed=1, step=0, prompt_indices=range(3))
+    assert rollouts.lengths_PG.unique().numel() > 3
+    mask = torch.arange(rollouts.tokens_PGT.shape[2]) < rollouts.lengths_PG[..., None]
+    again = logprobs_of(policy, prompts, rollouts.tokens_PGT)
+    assert torch.allclose(again[mask], rollouts.logprobs_PGT[mask], atol=2e-5)

@@ -1,22 +1,25 @@
 """Rollouts: sample G completions for each prompt from the policy.
 
-One prefill per prompt is shared by its group, keys and values are preallocated, finished sequences leave the batch.
+One prefill per prompt is shared by its group, and so are its keys and values (upaya/shared_prefix.py); those of the
+completions are preallocated, and finished sequences leave the batch.
 The random number behind a token depends only on (seed, step, prompt, sample, position), so what is sampled does not
 depend on how rollouts are batched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers import PreTrainedModel
 
+from upaya import shared_prefix
 from upaya.policy import Policy
+from upaya.shared_prefix import SharedPrefixCache
 from upaya.validation import Declared
 
 
@@ -80,45 +83,6 @@ class Rollouts:
         ]
 
 
-class PreallocatedLayer(CacheLayerMixin):
-    """Keys and values of one layer in buffers with room for every token to come: [rows, heads, capacity, head size]."""
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self.capacity = capacity
-        self.length = 0
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        rows, heads, _, size = key_states.shape
-        self.keys = key_states.new_zeros(rows, heads, self.capacity, size)
-        self.values = value_states.new_zeros(rows, heads, self.capacity, value_states.shape[-1])
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
-        end = self.length + key_states.shape[2]
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-    def take(self, rows: Tensor) -> None:
-        """Keep the given rows, in the given order; a row may be taken more than once."""
-        assert self.keys is not None and self.values is not None
-        self.keys, self.values = self.keys[rows], self.values[rows]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.length + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return self.length
-
-    def get_max_length(self) -> int:
-        return self.capacity
-
-
 def prompt_batch(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
     """Left-padded prompts: (tokens [B, P], valid [B, P] bool, positions [B, P])."""
     longest = max(len(prompt) for prompt in prompts)
@@ -166,7 +130,7 @@ def draw(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tenso
     if params.temperature == 0:
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         best, tokens = logprobs.max(dim=-1)
-        return tokens, best, -(logprobs.exp() * logprobs).sum(-1)
+        return tokens, best, -torch.linalg.vecdot(logprobs.exp(), logprobs)
     logprobs = torch.log_softmax(logits.float() / params.temperature, dim=-1)
     probabilities = logprobs.exp()
     kept = _truncated(probabilities, params)
@@ -176,7 +140,7 @@ def draw(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tenso
     return (
         tokens[:, 0],
         logprobs.gather(1, tokens)[:, 0],
-        -(probabilities * logprobs).sum(-1),
+        -torch.linalg.vecdot(probabilities, logprobs),
     )
 
 
@@ -184,10 +148,10 @@ def _truncated(probabilities: Tensor, params: SamplingParams) -> Tensor:
     """Probabilities with those outside top-k, top-p and min-p set to 0 (not renormalised)."""
     if params.min_p > 0:
         floor = params.min_p * probabilities.amax(-1, keepdim=True)
-        probabilities = probabilities.where(probabilities >= floor, 0.0)
+        probabilities = probabilities.masked_fill(probabilities < floor, 0.0)
     if 0 < params.top_k < probabilities.shape[-1]:
         least = probabilities.topk(params.top_k, dim=-1).values[:, -1:]
-        probabilities = probabilities.where(probabilities >= least, 0.0)
+        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
     if params.top_p < 1:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(-1) - ordered
@@ -250,53 +214,63 @@ def sample(
 
 def _decode(
     policy: Policy,
-    prompts: list[list[int]] | list[Sequence[int]],
+    prompts: Sequence[Sequence[int]],
     group_size: int,
     params: SamplingParams,
     uniform: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Prefill, spread each prompt over its group, decode until all rows have ended. Shapes [B·G, T] and [B·G]."""
+    """Prefill, then decode G rows for each prompt until all have ended. Shapes [B·G, T] and [B·G]."""
     model, limit = policy.model, params.max_new_tokens
     ids, valid, positions = prompt_batch(prompts, policy.pad_id)
-    width = ids.shape[1]
-    layers = [PreallocatedLayer(width + limit) for _ in range(model.config.num_hidden_layers)]
-    cache = Cache(layers=list(layers))
+    cache = SharedPrefixCache(model, limit)
     logits = model(
         input_ids=ids, attention_mask=prompt_mask(valid), position_ids=positions, past_key_values=cache,
         use_cache=True, logits_to_keep=1,
     ).logits[:, -1]  # fmt: skip
-    spread = torch.arange(len(prompts)).repeat_interleave(group_size)
-    for layer in layers:
-        layer.take(spread)
-    logits = logits[spread]
-    rows = torch.arange(len(spread))  # the output row of each row still in the batch
-    mask = torch.cat([valid[spread], torch.ones(len(spread), limit, dtype=torch.bool)], dim=1)[:, None, None]
-    next_position = valid.sum(1)[spread]
-    tokens = torch.full((len(spread), limit), policy.pad_id)
-    logprobs, entropies = torch.zeros(len(spread), limit), torch.zeros(len(spread), limit)
-    lengths = torch.full((len(spread),), limit)
+    prompt_of_row = torch.arange(len(prompts)).repeat_interleave(group_size)
+    cache.spread(prompt_of_row)
+    logits = logits[prompt_of_row]
+    mask = torch.zeros(valid.shape, dtype=logits.dtype).masked_fill(~valid, -torch.inf)[:, None, None]
+    next_position = valid.sum(1)[prompt_of_row]
+    count = len(prompt_of_row)
+    tokens = torch.full((count, limit), policy.pad_id)
+    logprobs, entropies = torch.zeros(count, limit), torch.zeros(count, limit)
+    lengths = torch.full((count,), limit)
     ends = torch.tensor(policy.eos_ids)
-    alive = torch.ones(len(spread), dtype=torch.bool)  # over the rows still in the batch
-    for position in range(limit):
-        token, logprob, entropy = draw(logits, uniform[rows, position], params)
-        said = rows[alive]
-        tokens[said, position] = token[alive]
-        logprobs[said, position] = logprob[alive]
-        entropies[said, position] = entropy[alive]
-        ended = alive & torch.isin(token, ends)
-        lengths[rows[ended]] = position + 1
-        alive &= ~ended
-        if not alive.any():
-            break
-        if alive.sum() <= 0.75 * len(rows):  # taking rows copies the cache, so it waits until it saves a quarter
-            kept = alive.nonzero()[:, 0]
-            for layer in layers:
-                layer.take(kept)
-            rows, token, next_position, mask = rows[kept], token[kept], next_position[kept], mask[kept]
-            alive = alive[kept]
-        logits = model(
-            input_ids=token[:, None], attention_mask=mask[..., : width + position + 1],
-            position_ids=next_position[:, None], past_key_values=cache, use_cache=True,
-        ).logits[:, -1]  # fmt: skip
-        next_position = next_position + 1
+    rows = torch.arange(count)  # the output row of each row still in the batch
+    alive = torch.ones(count, dtype=torch.bool)  # over the rows still in the batch
+    with attention(model, shared_prefix.NAME):
+        for position in range(limit):
+            token, logprob, entropy = draw(logits, uniform[rows, position], params)
+            said = rows[alive]
+            tokens[said, position] = token[alive]
+            logprobs[said, position] = logprob[alive]
+            entropies[said, position] = entropy[alive]
+            ended = alive & torch.isin(token, ends)
+            lengths[rows[ended]] = position + 1
+            alive &= ~ended
+            if not alive.any() or position + 1 == limit:
+                break
+            if alive.sum() <= 0.75 * len(rows):  # taking rows copies the cache, so it waits until it saves a quarter
+                kept = alive.nonzero()[:, 0]
+                prompts_kept, prompt_of_row = prompt_of_row[kept].unique_consecutive(return_inverse=True)
+                cache.take(kept, prompts_kept, prompt_of_row)
+                rows, token, next_position, mask = rows[kept], token[kept], next_position[kept], mask[prompts_kept]
+                alive = alive[kept]
+            logits = model(
+                input_ids=token[:, None], attention_mask=mask, position_ids=next_position[:, None],
+                past_key_values=cache, use_cache=True, shared_prefix=cache,
+            ).logits[:, -1]  # fmt: skip
+            next_position = next_position + 1
     return tokens, logprobs, entropies, lengths
+
+
+@contextmanager
+def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """The model with another attention function for a while."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)

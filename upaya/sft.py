@@ -107,10 +107,10 @@ def warm_up(
 
     def loss_at(step: int) -> Tensor:
         chosen = prompt_order(len(questions), step, params.batch_size, seed)
-        lengths = torch.tensor([[len(golds[i])] for i in chosen])
+        lengths = torch.tensor([len(golds[i]) for i in chosen])
         longest = int(lengths.max())
-        tokens = torch.tensor([[golds[i] + [policy.pad_id] * (longest - len(golds[i]))] for i in chosen])
-        logprobs = completion_logprobs(policy, [prompts[i] for i in chosen], tokens)
+        tokens = torch.tensor([golds[i] + [policy.pad_id] * (longest - len(golds[i])) for i in chosen])
+        logprobs = completion_logprobs(policy, [prompts[i] for i in chosen], torch.arange(len(chosen)), tokens)
         mask = length_mask(lengths, longest)
         return -(logprobs * mask).sum() / mask.sum()
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from upaya.engine import Engine
 from upaya.errors import UserError
@@ -56,6 +57,7 @@ def update(
     lengths_PG = rollouts.lengths_PG * kept_PG
     groups = list(range(len(batch.names))) if loss.dead_groups_count else sorted(live)
     parts = [groups[start :: grpo.mini_batches] for start in range(grpo.mini_batches)]
+    group_size = lengths_PG.shape[1]
     on_policy = grpo.iterations * grpo.mini_batches == 1
     scale = batch.step_scale
     losses, norms, clipped, kl, tokens = [], [], 0.0, 0.0, 0
@@ -69,30 +71,33 @@ def update(
         else:
             weights_PG = completion_weights(lengths_PG, lengths_PG[part], loss, sampling.max_new_tokens)
         losses.append(0.0)
-        for micro in micro_batches(learned, rollouts, grpo.tokens_per_micro_batch):
-            longest = int(rollouts.lengths_PG[micro].max())
-            prompts, tokens_PGT = [rollouts.prompts[i] for i in micro], rollouts.tokens_PGT[micro, :, :longest]
-            logprobs_PGT = completion_logprobs(policy, prompts, tokens_PGT, sampling.temperature)
-            reference_PGT = None
+        for rows in micro_batches(learned, rollouts, grpo.tokens_per_micro_batch):
+            places, of_row = (rows // group_size).unique(return_inverse=True)
+            asked = [rollouts.prompts[place] for place in places.tolist()]
+            longest = int(rollouts.lengths_PG.flatten()[rows].max())
+            tokens_RT = rollouts.tokens_PGT.flatten(0, 1)[rows, :longest]
+            logprobs_RT = completion_logprobs(policy, asked, of_row, tokens_RT, sampling.temperature)
+            reference_RT = None
             if reference is not None:
                 with torch.no_grad():
-                    reference_PGT = completion_logprobs(reference, prompts, tokens_PGT, sampling.temperature)
+                    reference_RT = completion_logprobs(reference, asked, of_row, tokens_RT, sampling.temperature)
             value, metrics = policy_loss(
-                logprobs_PGT,
+                logprobs_RT,
                 # On-policy, the policy that sampled is the one being updated: no second forward pass, ratio 1.
-                logprobs_PGT.detach() if on_policy else rollouts.logprobs_PGT[micro, :, :longest],
-                advantages_PG[micro],
-                length_mask(lengths_PG[micro], longest),
-                weights_PG[micro],
+                logprobs_RT.detach() if on_policy else rollouts.logprobs_PGT.flatten(0, 1)[rows, :longest],
+                advantages_PG.flatten()[rows],
+                length_mask(lengths_PG.flatten()[rows], longest),
+                weights_PG.flatten()[rows],
                 loss,
-                reference_PGT,
+                reference_RT,
             )
             losses[-1] += value.item()
             if not math.isfinite(losses[-1]):
-                names = ", ".join(batch.names[i] for i in micro)
+                names = ", ".join(batch.names[place] for place in places.tolist())
                 raise UserError(f"the loss is {losses[-1]} on the completions of {names}")
             engine.backward(value)
-            clipped, kl, tokens = clipped + metrics.clipped, kl + metrics.kl, tokens + int(lengths_PG[micro].sum())
+            clipped, kl = clipped + metrics.clipped, kl + metrics.kl
+            tokens += int(lengths_PG.flatten()[rows].sum())
         norms.append(engine.step(scale))
     return Update(
         loss=sum(losses) / len(losses),
@@ -104,16 +109,20 @@ def update(
     )
 
 
-def micro_batches(groups: Sequence[int], rollouts: Rollouts, budget: int) -> Iterator[list[int]]:
-    """Whole groups, sorted by length, as many at once as fit the budget of (padded) prompt and completion tokens."""
+def micro_batches(groups: Sequence[int], rollouts: Rollouts, budget: int) -> Iterator[Tensor]:
+    """The groups' completions sorted by length, as many at once as fit the budget of (padded) tokens: rows [R], where
+    completion g of group p is row p · G + g. A prompt counts once in each micro-batch that holds its completions."""
     group_size = rollouts.lengths_PG.shape[1]
-    longest = rollouts.lengths_PG.amax(dim=1).tolist()
+    lengths = rollouts.lengths_PG.flatten().tolist()
+    rows = [group * group_size + g for group in groups for g in range(group_size)]
     batch: list[int] = []
-    for group in sorted(groups, key=lambda i: (longest[i], len(rollouts.prompts[i]), i)):
-        candidate = [*batch, group]
-        width = max(len(rollouts.prompts[i]) for i in candidate) + group_size * max(longest[i] for i in candidate)
-        if batch and width * len(candidate) > budget:
-            yield batch
-            candidate = [group]
-        batch = candidate
-    yield batch
+    prompts: dict[int, int] = {}  # the prompts of the micro-batch and their lengths
+    for row in sorted(rows, key=lambda row: (lengths[row], row)):
+        group = row // group_size
+        wider = prompts | {group: len(rollouts.prompts[group])}
+        if batch and (len(batch) + 1) * lengths[row] + len(wider) * max(wider.values()) > budget:
+            yield torch.tensor(batch)
+            batch, wider = [], {group: len(rollouts.prompts[group])}
+        batch.append(row)
+        prompts = wider
+    yield torch.tensor(batch)

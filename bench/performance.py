@@ -1,0 +1,333 @@
+"""A GRPO step beside TRL's: the same weights, prompts, group size, completion budget, rewards and thread count.
+
+    make bench                              # all shapes; needs the default curriculum (`make run`) for shape b
+    python -m bench.performance a c         # some of them
+
+Each side runs in a process and an environment of its own, in turns; medians over the steps of all its processes, the
+first step of each left out. Beside them the arithmetic floor: the operations that the step needs, over the rate at
+which this machine multiplies matrices. Prints a table in Markdown and writes reports/bench/performance.json.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from upaya.engine import Engine
+from upaya.errors import UserError, shown_to_user
+from upaya.files import read_json, write_json
+from upaya.grpo.batch import Batch, Drop
+from upaya.grpo.update import update
+from upaya.history import read_history
+from upaya.params import Grpo, load_curricula
+from upaya.policy import Policy, from_config, load
+from upaya.progress import console
+from upaya.questions import read
+from upaya.rewards.schedules import load_regimes
+from upaya.sampling import SamplingParams, sample
+
+TRL = Path(".venv-trl/bin/python")
+QUIET = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
+BASE, START, STRICT = Path("policies/base"), Path("policies/lenient"), Path("policies/lenient-strict")
+QWEN2 = {"model_type": "qwen2", "max_position_embeddings": 1024, "tie_word_embeddings": True}
+SMALL = {**QWEN2, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 3, "num_attention_heads": 4,
+         "num_key_value_heads": 2}  # fmt: skip
+LARGER = {**QWEN2, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8,
+          "num_key_value_heads": 4}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one row of the table measures.
+
+    Attributes:
+        architecture: random weights in this shape; None for the policy at which the default curriculum turns strict.
+        live: share of live groups.
+        ends: tokens that end a completion: none of the vocabulary gives equal lengths, 12 of 1,540 with random
+            weights lengths between 1 and the limit (geometric, 128 in the mean); None for the tokenizer's own.
+        steps: per process, the first left out.
+    """
+
+    title: str
+    prompts: int
+    max_new_tokens: int
+    architecture: dict[str, Any] | None
+    live: float | None = 1.0
+    ends: int | None = 0
+    steps: int = 8
+
+
+SHAPES = {
+    "a": Shape("all groups live, equal lengths", 32, 32, SMALL),
+    "b": Shape("the curriculum's own groups and lengths", 32, 40, None, live=None, ends=None, steps=12),
+    "c": Shape("unequal lengths, up to 512", 16, 512, SMALL, ends=12, steps=4),
+    "d": Shape("25 M parameters, all live, equal lengths", 32, 32, LARGER, steps=3),
+}
+GROUP = 8
+
+
+class Benched(Policy):
+    """A policy whose completions end at given tokens only."""
+
+    ends: list[int]
+
+    @property
+    def eos_ids(self) -> list[int]:
+        return self.ends
+
+
+def lay_down(shape: Shape, folder: Path, threads: int) -> None:
+    """The folder that both sides read: model/ and shape.json."""
+    if not STRICT.exists():
+        raise UserError(f"no {STRICT}: the bench takes its prompts and shape b from the default curriculum; `make run`")
+    curricula = load_curricula(load_regimes())
+    base = load(BASE)
+    policy = from_config(shape.architecture, base.tokenizer, seed=1) if shape.architecture else load(START)
+    (folder / "model").mkdir()
+    policy.save(folder / "model")
+    ends = policy.eos_ids
+    if shape.ends is not None:
+        ends = list(range(300, 300 + shape.ends)) or [-1]
+    live = shape.live
+    if live is None:
+        records = [record for record in read_history(STRICT / "history.jsonl") if "event" not in record]
+        live = statistics.mean(record["trained"]["live"] for record in records)
+    is_live = [int(live * (p + 1)) > int(live * p) for p in range(shape.prompts)]
+    questions = read(Path("questions"), "train", curricula.questions)[: shape.prompts]
+    write_json(
+        folder / "shape.json",
+        {
+            "prompts": [base.encode_prompt(question.prompt) for question in questions],
+            "group_size": GROUP,
+            "max_new_tokens": shape.max_new_tokens,
+            "min_p": 0.0 if shape.architecture else curricula.sampling.min_p,
+            "eos_ids": ends,
+            "rewards": [[float(alive and g % 2) for g in range(GROUP)] for alive in is_live],
+            "steps": shape.steps,
+            "threads": threads,
+        },
+    )
+
+
+# --- our side ---------------------------------------------------------------------------------------------------------
+
+
+def ours(folder: Path) -> None:
+    """Steps as upaya.grpo.loop takes them, with the rewards given; prints one line of JSON as TRL's side does."""
+    shape = read_json(folder / "shape.json")
+    torch.set_num_threads(shape["threads"])
+    loaded = load(folder / "model")
+    policy = Benched(loaded.model, loaded.tokenizer)
+    policy.ends = shape["eos_ids"]
+    engine = Engine(policy.model, learning_rate=1e-6, max_grad_norm=0.1)
+    sampling = SamplingParams(max_new_tokens=shape["max_new_tokens"], min_p=shape["min_p"])
+    grpo = Grpo(
+        budget=1, prompts=len(shape["prompts"]), group_size=GROUP, max_grad_norm=0.1, checkpoint_every=1,
+        tokens_per_micro_batch=shape.get("tokens_per_micro_batch", 8192),
+    )  # fmt: skip
+    rewards_PG = torch.tensor(shape["rewards"], dtype=torch.float64)
+    names = [str(p) for p in range(len(rewards_PG))]
+    found: dict[str, list[float]] = {
+        name: [] for name in ("step", "rollout", "update", "tokens", "floor", "rollout_floor")
+    }
+    before, rate = resident(), matmul_rate()
+    for step in range(shape["steps"]):
+        start = time.perf_counter()
+        rollouts = sample(
+            policy, shape["prompts"], GROUP, sampling, seed=1, step=step, prompt_indices=range(len(names))
+        )
+        rollouts.texts(policy)
+        sampled = time.perf_counter()
+        batch = Batch(Drop(type="drop"))
+        batch.add(rollouts, rewards_PG, names)
+        update(policy, engine, batch, grpo, sampling)
+        ended = time.perf_counter()
+        lengths = rollouts.lengths_PG.tolist()
+        needed = {
+            "floor": 3 * forward_operations(policy, rollouts.prompts, lengths, batch.live),
+            "rollout_floor": forward_operations(policy, rollouts.prompts, lengths, range(len(names))),
+        }
+        for name, value in {
+            "step": ended - start, "rollout": sampled - start, "update": ended - sampled,
+            "tokens": int(rollouts.lengths_PG.sum()), **{name: count / rate for name, count in needed.items()},
+        }.items():  # fmt: skip
+            found[name].append(value)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({**found, "peak_mb": peak, "before_mb": before, "rate": rate}))
+
+
+def forward_operations(
+    policy: Policy, prompts: Sequence[Sequence[int]], lengths: Sequence[Sequence[int]], groups: Sequence[int]
+) -> float:
+    """Multiplications and additions of one forward pass over each prompt once and each completion's own tokens; logits
+    of completion tokens only. A backward pass takes twice as many."""
+    config = policy.model.config
+    head = config.hidden_size * config.vocab_size
+    linear = sum(p.numel() for name, p in policy.model.named_parameters() if p.dim() == 2 and "embed" not in name)
+    linear -= 0 if config.tie_word_embeddings else head
+    width = config.num_hidden_layers * config.hidden_size
+    total = 0.0
+    for group in groups:
+        prompt = len(prompts[group])
+        total += 2 * linear * prompt + 4 * width * prompt * prompt / 2
+        for length in lengths[group]:
+            total += 2 * (linear + head) * length + 4 * width * length * (prompt + length / 2)
+    return total
+
+
+def matmul_rate(size: int = 1536, seconds: float = 1.0) -> float:
+    """Operations per second of float32 matrix products, the median over a second."""
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        left @ right
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(times)
+
+
+def resident() -> float:
+    """MB that the process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+# --- rollouts by transformers alone -----------------------------------------------------------------------------------
+
+
+def baselines(folder: Path) -> None:
+    """Seconds of a rollout by `generate` and by continuous batching, of the same model and prompts."""
+    shape = read_json(folder / "shape.json")
+    torch.set_num_threads(shape["threads"])
+    policy = load(folder / "model")
+    model: Any = policy.model
+    settings = {
+        "do_sample": True, "max_new_tokens": shape["max_new_tokens"], "eos_token_id": shape["eos_ids"],
+        "pad_token_id": policy.pad_id, "min_p": shape["min_p"] or None,
+    }  # fmt: skip
+    prompts = [prompt for prompt in shape["prompts"] for _ in range(GROUP)]
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[policy.pad_id] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+
+    def generate() -> None:
+        model.generate(ids, attention_mask=mask, **settings)
+
+    def continuous() -> None:
+        from transformers import GenerationConfig
+
+        model.generate_batch(prompts, generation_config=GenerationConfig(**settings))
+
+    print(json.dumps({name: _timed(call) for name, call in (("generate", generate), ("continuous", continuous))}))
+
+
+def _timed(call: Callable[[], None], times: int = 3) -> float | str:
+    try:
+        call()
+        seconds = []
+        for _ in range(times):
+            start = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - start)
+        return statistics.median(seconds)
+    except Exception as error:  # what another library cannot do here is a result, and said
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
+
+
+# --- side by side -----------------------------------------------------------------------------------------------------
+
+
+def measured(command: list[str]) -> dict[str, Any]:
+    """The last line that a side prints."""
+    found = subprocess.run(command, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise UserError(f"{' '.join(command)} failed:\n{found.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(found.stdout.strip().splitlines()[-1])
+    return result
+
+
+def row(name: str, shape: Shape, threads: int, rounds: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        lay_down(shape, folder, threads)
+        sides: dict[str, list[dict[str, Any]]] = {"ours": [], "trl": []}
+        for _ in range(rounds):
+            sides["ours"].append(measured([sys.executable, "-m", "bench.performance", "--side", str(folder)]))
+            sides["trl"].append(measured([str(TRL), "bench/trl/performance.py", str(folder)]))
+        alone = measured([sys.executable, "-m", "bench.performance", "--baselines", str(folder)])
+    return {"shape": name, "title": shape.title, **{side: _medians(runs) for side, runs in sides.items()}, **alone}
+
+
+def _medians(runs: list[dict[str, Any]]) -> dict[str, float]:
+    found = {
+        key: statistics.median(value for run in runs for value in run[key][1:])
+        for key, values in runs[0].items()
+        if isinstance(values, list)
+    }
+    found["peak_mb"] = max(run["peak_mb"] for run in runs)
+    found["more_mb"] = max(run["peak_mb"] - run["before_mb"] for run in runs)
+    return found
+
+
+def main(
+    shapes: Annotated[list[str] | None, typer.Argument(help="which of a, b, c, d; all where none is given")] = None,
+    threads: int = 2,
+    rounds: Annotated[int, typer.Option(help="processes of each side, in turns")] = 2,
+    side: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    baselines_of: Annotated[Path | None, typer.Option("--baselines", hidden=True)] = None,
+) -> None:
+    """Measure a GRPO step beside TRL's."""
+    with shown_to_user():
+        if side:
+            return ours(side)
+        if baselines_of:
+            return baselines(baselines_of)
+        if not TRL.exists():
+            raise UserError(f"no {TRL}: run `make bench`, which makes TRL's environment")
+        rows = []
+        for name in shapes or SHAPES:
+            console.print(f"shape {name}: {SHAPES[name].title} …")
+            rows.append(row(name, SHAPES[name], threads, rounds))
+            console.print(_line(rows[-1]))
+        write_json(Path("reports/bench/performance.json"), {"threads": threads, "rounds": rounds, "rows": rows})
+        console.print("\n".join([HEAD, *map(_line, rows)]))
+
+
+HEAD = (
+    "| shape | step: ours | TRL | **ratio** | rollout: ours | TRL | ratio | `generate` | continuous batching "
+    "| update: ours | TRL | ratio | ours / floor | tokens/s: ours | TRL | memory: ours | TRL |\n" + "|---" * 17 + "|"
+)
+
+
+def _line(row: dict[str, Any]) -> str:
+    """A row of the table: seconds, tokens a second over the whole step, and MB beyond what stood before the first."""
+    ours, trl = row["ours"], row["trl"]
+
+    def beside(key: str) -> list[str]:
+        return [f"{ours[key]:.3f}", f"{trl[key]:.3f}", f"{trl[key] / ours[key]:.1f}×"]
+
+    alone = [
+        f"{row[name]:.3f} ({row[name] / ours['rollout']:.1f}×)" if isinstance(row[name], float) else "failed"
+        for name in ("generate", "continuous")
+    ]
+    step = beside("step")
+    cells = [f"{row['shape']}: {row['title']}", *step[:2], f"**{step[2]}**", *beside("rollout"), *alone]
+    cells += [*beside("update"), f"{ours['update'] / ours['floor']:.1f}×"]
+    cells += [f"{side['tokens'] / side['step']:,.0f}" for side in (ours, trl)]
+    cells += [f"{side['more_mb']:,.0f} MB" for side in (ours, trl)]
+    return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    typer.run(main)
