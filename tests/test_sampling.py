@@ -3,7 +3,7 @@ import torch
 
 from upaya.logprobs import chosen_logprobs, completion_logprobs
 from upaya.policy import Policy, from_config, train_tokenizer
-from upaya.sampling import GREEDY, SamplingParams, draw, sample, uniforms
+from upaya.sampling import GREEDY, Rollouts, SamplingParams, draw, sample, uniforms
 
 LINES = ["眼界，有见／无见者，无见。", "色界，有见／无见者，有见。", "依次作答：无见、有对、善及不善。"] * 5
 ARCHITECTURES = {
@@ -27,10 +27,13 @@ def prompts(policy: Policy) -> list[list[int]]:
     return [policy.encode_prompt(text) for text in ("眼界", "色界，有见／无见？", "依次作答：无见、有对。")]
 
 
-def logprobs_of(policy: Policy, prompts: list[list[int]], tokens_PGT: torch.Tensor) -> torch.Tensor:
+def logprobs_of(policy: Policy, prompts: list[list[int]], rollouts: Rollouts) -> torch.Tensor:
     """The log-probabilities of G completions for each prompt: [P, G, T]."""
-    P, G, T = tokens_PGT.shape
-    found = completion_logprobs(policy, prompts, torch.arange(P).repeat_interleave(G), tokens_PGT.flatten(0, 1))
+    P, G, T = rollouts.tokens_PGT.shape
+    lengths = rollouts.lengths_PG.flatten()
+    found = completion_logprobs(
+        policy, prompts, torch.arange(P).repeat_interleave(G), rollouts.tokens_PGT.flatten(0, 1), lengths
+    )
     return found.view(P, G, T)
 
 
@@ -58,7 +61,7 @@ def test_what_is_sampled_does_not_depend_on_the_batch(policy: Policy, prompts: l
 def test_logprobs_kept_from_sampling_are_those_of_a_second_pass(policy: Policy, prompts: list[list[int]]) -> None:
     rollouts = sample(policy, prompts, 4, SamplingParams(max_new_tokens=12), seed=1, step=0, prompt_indices=range(3))
     mask = torch.arange(rollouts.tokens_PGT.shape[2]) < rollouts.lengths_PG[..., None]
-    again = logprobs_of(policy, prompts, rollouts.tokens_PGT)
+    again = logprobs_of(policy, prompts, rollouts)
     assert torch.allclose(again[mask], rollouts.logprobs_PGT[mask], atol=2e-5)
 
 
@@ -69,7 +72,7 @@ def test_shared_prompts_give_the_gradient_of_full_passes(policy: Policy, prompts
     def gradients(total: torch.Tensor) -> list[torch.Tensor]:
         return list(torch.autograd.grad(total, list(policy.model.parameters()), allow_unused=True))
 
-    shared = gradients((logprobs_of(policy, prompts, rollouts.tokens_PGT) * mask).sum())
+    shared = gradients((logprobs_of(policy, prompts, rollouts) * mask).sum())
     total = torch.zeros(())
     for p, prompt in enumerate(prompts):
         for g in range(2):
@@ -129,5 +132,5 @@ def test_rows_leave_and_prompts_with_them() -> None:
     rollouts = sample(policy, prompts, 8, SamplingParams(max_new_tokens=12), seed=1, step=0, prompt_indices=range(3))
     assert rollouts.lengths_PG.unique().numel() > 3
     mask = torch.arange(rollouts.tokens_PGT.shape[2]) < rollouts.lengths_PG[..., None]
-    again = logprobs_of(policy, prompts, rollouts.tokens_PGT)
+    again = logprobs_of(policy, prompts, rollouts)
     assert torch.allclose(again[mask], rollouts.logprobs_PGT[mask], atol=2e-5)

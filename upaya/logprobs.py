@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from upaya.policy import Policy
-from upaya.sampling import prompt_batch, prompt_mask
+from upaya import packing
+from upaya.packing import Layout
+from upaya.policy import Policy, attention
 
 ROWS_AT_ONCE = 256  # positions whose logits are worked on together: small enough to stay in a core's cache
 
@@ -18,43 +18,30 @@ def completion_logprobs(
     prompts: Sequence[Sequence[int]],
     prompt_of_row: Tensor,
     tokens_RT: Tensor,
+    lengths: Tensor,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Log-probability of every completion token, differentiable: [R, T].
+    """Log-probability of every completion token, differentiable: [R, T]; 0 beyond a completion's length.
 
-    A prompt's keys and values are computed once and spread over its completions; gradients flow back through them, so
-    this equals R full passes at a fraction of the tokens. Padding positions hold finite values without meaning.
+    One pass over a row without padding (upaya/packing.py): each prompt once, logits only where there are completion
+    tokens. Equals R full passes, gradients included.
 
     Args:
         prompts: B lists of token ids.
         prompt_of_row: which of them each completion answers, [R].
         tokens_RT: completion tokens, padded at the end.
+        lengths: of the completions, [R].
         temperature: the sampling temperature, by which logits are divided as they were when sampling.
     """
-    R, T = tokens_RT.shape
-    ids, valid, positions = prompt_batch(prompts, policy.pad_id)
-    cache = DynamicCache(config=policy.model.config)
-    first = policy.model(
-        input_ids=ids, attention_mask=prompt_mask(valid), position_ids=positions, past_key_values=cache,
-        use_cache=True, logits_to_keep=1,
-    ).logits[:, -1]  # fmt: skip
-    logprobs = [chosen_logprobs(first.index_select(0, prompt_of_row), tokens_RT[:, 0], temperature)[:, None]]
-    if T > 1:
-        for layer in cache.layers:
-            assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
-            layer.keys, layer.values = (kept.index_select(0, prompt_of_row) for kept in (layer.keys, layer.values))
-        seen = valid[prompt_of_row, None, None].expand(-1, 1, T - 1, -1)
-        causal = torch.ones(T - 1, T - 1, dtype=torch.bool).tril().expand(R, 1, -1, -1)
-        rest = policy.model(
-            input_ids=tokens_RT[:, :-1],
-            attention_mask=torch.cat([seen, causal], dim=-1),
-            position_ids=valid.sum(1)[prompt_of_row, None] + torch.arange(T - 1),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        following = tokens_RT[:, 1:].flatten()
-        logprobs.append(chosen_logprobs(rest.flatten(0, 1), following, temperature).view(R, T - 1))
-    return torch.cat(logprobs, dim=1)
+    layout = Layout.of(prompts, prompt_of_row, tokens_RT, lengths)
+    with attention(policy.model, packing.NAME):
+        logits = policy.model(
+            input_ids=layout.tokens, position_ids=layout.positions, logits_to_keep=layout.predicts, use_cache=False,
+            layout=layout,
+        ).logits  # fmt: skip
+    inside = torch.arange(tokens_RT.shape[1]) < lengths[:, None]
+    found = chosen_logprobs(logits[0], tokens_RT[inside], temperature)
+    return torch.zeros(tokens_RT.shape).masked_scatter(inside, found)
 
 
 def chosen_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
@@ -92,4 +79,6 @@ class _ChosenLogprobs(torch.autograd.Function):
             part = logits[rows]
             softmax = (part.float() / ctx.temperature - normaliser[rows, None]).exp_()
             part.copy_(softmax.mul_(-weights[rows, None]))
-        return logits.scatter_add_(1, tokens[:, None], weights[:, None].to(logits.dtype)), None, None
+        chosen = (torch.arange(len(tokens), device=tokens.device), tokens)
+        logits[chosen] += weights.to(logits.dtype)
+        return logits, None, None

@@ -1,7 +1,8 @@
 """A policy: a causal language model with its tokenizer, in the transformers layout."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,17 @@ class Policy:
         """Write model.safetensors, config and tokenizer into an existing folder."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """The model with another attention function for a while."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def load(source: str | Path, dtype: torch.dtype = torch.float32) -> Policy:

@@ -6,8 +6,7 @@ The random number behind a token depends only on (seed, step, prompt, sample, po
 depend on how rollouts are batched.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from upaya import shared_prefix
-from upaya.policy import Policy
+from upaya.policy import Policy, attention
 from upaya.shared_prefix import SharedPrefixCache
 from upaya.validation import Declared
 
@@ -263,14 +261,3 @@ def _decode(
             ).logits[:, -1]  # fmt: skip
             next_position = next_position + 1
     return tokens, logprobs, entropies, lengths
-
-
-@contextmanager
-def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """The model with another attention function for a while."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(name)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)

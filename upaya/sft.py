@@ -110,7 +110,7 @@ def warm_up(
         lengths = torch.tensor([len(golds[i]) for i in chosen])
         longest = int(lengths.max())
         tokens = torch.tensor([golds[i] + [policy.pad_id] * (longest - len(golds[i])) for i in chosen])
-        logprobs = completion_logprobs(policy, [prompts[i] for i in chosen], torch.arange(len(chosen)), tokens)
+        logprobs = completion_logprobs(policy, [prompts[i] for i in chosen], torch.arange(len(chosen)), tokens, lengths)
         mask = length_mask(lengths, longest)
         return -(logprobs * mask).sum() / mask.sum()
 

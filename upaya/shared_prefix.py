@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from upaya.errors import UserError
+from upaya.packing import refuse_partial_attention
 
 NAME = "upaya_shared_prefix"
 
@@ -136,10 +136,8 @@ def shared_prefix_attention(
     Returns:
         [rows, 1, heads, size], as transformers expects it.
     """
-    window = kwargs.get("sliding_window")
     layer = shared_prefix.own_layers[module.layer_idx]
-    if (window and window < layer.get_seq_length()) or kwargs.get("softcap") or kwargs.get("s_aux") is not None:
-        raise UserError("this model's attention has a window, a cap or a sink: rollouts know full attention only")
+    refuse_partial_attention(kwargs, layer.get_seq_length())
     assert layer.prompt_keys is not None and layer.prompt_values is not None
     rows, heads, _, size = query.shape
     prompts, key_heads, length, _ = layer.prompt_keys.shape

@@ -74,13 +74,16 @@ def update(
         for rows in micro_batches(learned, rollouts, grpo.tokens_per_micro_batch):
             places, of_row = (rows // group_size).unique(return_inverse=True)
             asked = [rollouts.prompts[place] for place in places.tolist()]
-            longest = int(rollouts.lengths_PG.flatten()[rows].max())
+            own_lengths = rollouts.lengths_PG.flatten()[rows]
+            longest = int(own_lengths.max())
             tokens_RT = rollouts.tokens_PGT.flatten(0, 1)[rows, :longest]
-            logprobs_RT = completion_logprobs(policy, asked, of_row, tokens_RT, sampling.temperature)
+            logprobs_RT = completion_logprobs(policy, asked, of_row, tokens_RT, own_lengths, sampling.temperature)
             reference_RT = None
             if reference is not None:
                 with torch.no_grad():
-                    reference_RT = completion_logprobs(reference, asked, of_row, tokens_RT, sampling.temperature)
+                    reference_RT = completion_logprobs(
+                        reference, asked, of_row, tokens_RT, own_lengths, sampling.temperature
+                    )
             value, metrics = policy_loss(
                 logprobs_RT,
                 # On-policy, the policy that sampled is the one being updated: no second forward pass, ratio 1.
@@ -110,19 +113,21 @@ def update(
 
 
 def micro_batches(groups: Sequence[int], rollouts: Rollouts, budget: int) -> Iterator[Tensor]:
-    """The groups' completions sorted by length, as many at once as fit the budget of (padded) tokens: rows [R], where
-    completion g of group p is row p · G + g. A prompt counts once in each micro-batch that holds its completions."""
+    """The groups' completions sorted by length, as many at once as fit the budget of tokens: rows [R], where completion
+    g of group p is row p · G + g. A prompt counts once in each micro-batch that holds its completions."""
     group_size = rollouts.lengths_PG.shape[1]
     lengths = rollouts.lengths_PG.flatten().tolist()
     rows = [group * group_size + g for group in groups for g in range(group_size)]
     batch: list[int] = []
-    prompts: dict[int, int] = {}  # the prompts of the micro-batch and their lengths
+    held, prompts = 0, set[int]()
     for row in sorted(rows, key=lambda row: (lengths[row], row)):
         group = row // group_size
-        wider = prompts | {group: len(rollouts.prompts[group])}
-        if batch and (len(batch) + 1) * lengths[row] + len(wider) * max(wider.values()) > budget:
+        more = lengths[row] + (0 if group in prompts else len(rollouts.prompts[group]))
+        if batch and held + more > budget:
             yield torch.tensor(batch)
-            batch, wider = [], {group: len(rollouts.prompts[group])}
+            batch, held, prompts = [], 0, set()
+            more = lengths[row] + len(rollouts.prompts[group])
         batch.append(row)
-        prompts = wider
+        held += more
+        prompts.add(group)
     yield torch.tensor(batch)
