@@ -31,7 +31,7 @@ from upaya.grpo.batch import Batch, Drop
 from upaya.grpo.update import update
 from upaya.history import read_history
 from upaya.params import Grpo, load_curricula
-from upaya.policy import Policy, from_config, load
+from upaya.policy import Policy, compile_layers, from_config, load
 from upaya.progress import console
 from upaya.questions import read
 from upaya.rewards.schedules import load_regimes
@@ -87,7 +87,7 @@ class Benched(Policy):
         return self.ends
 
 
-def lay_down(shape: Shape, folder: Path, threads: int) -> None:
+def lay_down(shape: Shape, folder: Path, threads: int, options: dict[str, Any]) -> None:
     """The folder that both sides read: model/ and shape.json."""
     if not STRICT.exists():
         raise UserError(f"no {STRICT}: the bench takes its prompts and shape b from the default curriculum; `make run`")
@@ -116,6 +116,7 @@ def lay_down(shape: Shape, folder: Path, threads: int) -> None:
             "rewards": [[float(alive and g % 2) for g in range(GROUP)] for alive in is_live],
             "steps": shape.steps,
             "threads": threads,
+            **options,
         },
     )
 
@@ -134,8 +135,10 @@ def ours(folder: Path) -> None:
     sampling = SamplingParams(max_new_tokens=shape["max_new_tokens"], min_p=shape["min_p"])
     grpo = Grpo(
         budget=1, prompts=len(shape["prompts"]), group_size=GROUP, max_grad_norm=0.1, checkpoint_every=1,
-        tokens_per_micro_batch=4096,
+        tokens_per_micro_batch=4096, compile=shape["compile"], precision=shape["precision"],
     )  # fmt: skip
+    if grpo.compile:
+        compile_layers(policy.model)
     rewards_PG = torch.tensor(shape["rewards"], dtype=torch.float64)
     names = [str(p) for p in range(len(rewards_PG))]
     found: dict[str, list[float]] = {
@@ -257,10 +260,10 @@ def measured(command: list[str]) -> dict[str, Any]:
     return result
 
 
-def row(name: str, shape: Shape, threads: int, rounds: int) -> dict[str, Any]:
+def row(name: str, shape: Shape, threads: int, rounds: int, options: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        lay_down(shape, folder, threads)
+        lay_down(shape, folder, threads, options)
         sides: dict[str, list[dict[str, Any]]] = {"ours": [], "trl": []}
         for _ in range(rounds):
             sides["ours"].append(measured([sys.executable, "-m", "bench.performance", "--side", str(folder)]))
@@ -284,6 +287,8 @@ def main(
     shapes: Annotated[list[str] | None, typer.Argument(help="which of a, b, c, d; all where none is given")] = None,
     threads: int = 2,
     rounds: Annotated[int, typer.Option(help="processes of each side, in turns")] = 2,
+    compiled: Annotated[bool, typer.Option("--compile", help="our updates with torch.compile")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="our updates in bfloat16")] = False,
     side: Annotated[Path | None, typer.Option(hidden=True)] = None,
     baselines_of: Annotated[Path | None, typer.Option("--baselines", hidden=True)] = None,
 ) -> None:
@@ -295,12 +300,14 @@ def main(
             return baselines(baselines_of)
         if not TRL.exists():
             raise UserError(f"no {TRL}: run `make bench`, which makes TRL's environment")
-        rows = []
+        rows, options = [], {"compile": compiled, "precision": "bfloat16" if bf16 else "float32"}
         for name in shapes or SHAPES:
             console.print(f"shape {name}: {SHAPES[name].title} …")
-            rows.append(row(name, SHAPES[name], threads, rounds))
+            rows.append(row(name, SHAPES[name], threads, rounds, options))
             console.print(_line(rows[-1]))
-        write_json(Path("reports/bench/performance.json"), {"threads": threads, "rounds": rounds, "rows": rows})
+        write_json(
+            Path("reports/bench/performance.json"), {"threads": threads, "rounds": rounds, **options, "rows": rows}
+        )
         console.print("\n".join([HEAD, *map(_line, rows)]))
 
 

@@ -91,6 +91,9 @@ def test_an_empty_split(project: Path, refused: Refused) -> None:
             "'policies.lenient.until': unknown regime 'strickt'; did you mean 'strict'?",
         ),
         (["auto", "start_strict"], "strict-onli", "'auto.start_strict': unknown policy"),
+        (["grpo", "loss"], {"type": "dpao"}, "'grpo.loss.type'"),
+        (["grpo", "dead_groups"], {"type": "refil", "live": 4, "most_rounds": 2}, "did you mean 'refill'?"),
+        (["grpo", "dead_groups"], {"type": "refill", "live": 99, "most_rounds": 2}, "2 rounds of 8 prompts hold 16"),
         (["compare"], ["lenient-stric"], "'compare': unknown policy 'lenient-stric'; did you mean 'lenient-strict'?"),
         (["policies", "auto"], {"from": "warmup", "regime": "strict", "learning_rate": 1}, "this name is taken"),
         (["model"], "tyni", "did you mean 'tiny'?"),
@@ -100,6 +103,12 @@ def test_an_empty_split(project: Path, refused: Refused) -> None:
 def test_a_wrong_curriculum(project: Path, refused: Refused, keys: list[str], value: object, message: str) -> None:
     edit(project / "params/curricula.yaml", *keys, value=value)
     assert message in refused("grpo", "lenient")
+
+
+def test_a_learning_rate_that_blows_up(project: Path, refused: Refused) -> None:
+    edit(project / "params/curricula.yaml", "policies", "lenient", "learning_rate", value=1e30)
+    message = refused("grpo", "lenient")
+    assert "lenient: step 2 is not taken: the loss is" in message and "smaller learning rate" in message
 
 
 def test_a_negative_weight(project: Path, refused: Refused) -> None:

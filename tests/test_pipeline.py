@@ -1,6 +1,9 @@
 """The pipeline in miniature, end to end, by the commands that a user types."""
 
 import json
+import os
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -134,27 +137,87 @@ def test_a_hack_that_pays_too_much_fails_the_audit(project: Path) -> None:
     assert found.returncode == 1 and "'every item listed' earns" in " ".join(found.stdout.split())
 
 
-@pytest.mark.parametrize("stage", ["warmup", "policy@scheduled", "policy@lenient-strict"])
-def test_killed_and_started_again_ends_in_the_same_bytes(project: Path, stage: str, built: Path) -> None:
-    name = stage.removeprefix("policy@")
-    program = ["tasks/run", "warmup"] if stage == "warmup" else ["tasks/run", "grpo", name]
-    expected = contents(built)
-    shutil.rmtree(project / "policies" / name)
+def started(project: Path, name: str, steps: int = 0) -> subprocess.Popen[str]:
+    """The program of a stage whose policy is gone, at work: it has opened its history and taken so many steps."""
+    program = ["tasks/run", "warmup"] if name == "warmup" else ["tasks/run", "grpo", name]
     history = project / ".upaya/work" / name / "history.jsonl"
-    for lines in (3, 5):  # after so many lines of history, wherever the stage then is
-        process = subprocess.Popen(program, cwd=project, env=activated(), stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            if history.exists() and history.read_bytes().count(b"\n") >= lines:
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.005)
+    history.unlink(missing_ok=True)
+    process = subprocess.Popen(
+        program, cwd=project, env=activated(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if history.exists() and history.read_bytes().count(b"\n") >= steps:
+            break
+        time.sleep(0.005)
+    return process
+
+
+def of(name: str, outputs: dict[str, bytes]) -> dict[str, bytes]:
+    return {path: data for path, data in outputs.items() if f"/{name}/" in path}
+
+
+@pytest.mark.parametrize("name", ["warmup", "lenient", "lenient-strict", "scheduled"])
+def test_killed_at_random_moments_and_started_again_ends_in_the_same_bytes(
+    project: Path, name: str, built: Path
+) -> None:
+    shutil.rmtree(project / "policies" / name)
+    seed = random.randrange(10**6)
+    moments = random.Random(seed)
+    for _ in range(3):
+        process = started(project, name)
+        try:
+            process.wait(moments.uniform(0, 0.6))  # in a rollout, an update, a checkpoint, or just after the end
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+    run("tasks/run", *(["warmup"] if name == "warmup" else ["grpo", name]), cwd=project)
+    assert of(name, contents(project)) == of(name, contents(built)), f"killed at moments of seed {seed}"
+
+
+@pytest.mark.parametrize("name", ["warmup", "scheduled"])
+def test_sigterm_saves_a_checkpoint_and_ends(project: Path, name: str, built: Path) -> None:
+    shutil.rmtree(project / "policies" / name)
+    process = started(project, name, steps=1)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in said, said
+    step = re.search(rf"stopped by SIGTERM; {name} is saved at step (\d+)", said)
+    assert step and (project / f".upaya/work/{name}/checkpoints/step-{int(step[1]):06d}.json").exists()
+    assert not (project / "policies" / name).exists()
+    run("tasks/run", *(["warmup"] if name == "warmup" else ["grpo", name]), cwd=project)
+    assert of(name, contents(project)) == of(name, contents(built))
+
+
+def test_a_pipeline_killed_between_and_within_its_stages_ends_in_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    again = copy_project(tmp_path)
+    seed = random.randrange(10**6)
+    moments = random.Random(seed)
+    command = ["dvc", "repro", "--no-run-cache", "evaluate@lenient-strict"]
+    for _ in range(3):
+        process = subprocess.Popen(
+            command, cwd=again, env=activated(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            process.wait(moments.uniform(5, 25))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    run(*program, cwd=project)
-    ours = contents(project)
-    assert {k: v for k, v in ours.items() if f"/{name}/" in k} == {
-        k: v for k, v in expected.items() if f"/{name}/" in k
-    }
+    run(*command, cwd=again)
+    first, second = contents(built), contents(again)
+    assert second == {name: first[name] for name in second}, f"killed at moments of seed {seed}"
+    assert "results/lenient-strict/metrics.json" in second
+
+
+def test_a_changed_parameter_does_not_resume_an_old_checkpoint(project: Path) -> None:
+    shutil.rmtree(project / "policies/scheduled")
+    process = started(project, "scheduled", steps=1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    edit(project / "params/curricula.yaml", "policies", "scheduled", "learning_rate", value=2e-3)
+    found = run("tasks/run", "grpo", "scheduled", cwd=project)
+    assert "made from other inputs or parameters: removed" in found.stderr and "starts over" in found.stderr
 
 
 def test_the_flow_finds_everything_current_and_shows_the_table(built: Path) -> None:

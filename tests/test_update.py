@@ -1,6 +1,7 @@
 """One update: what it learns from, how it is cut, and what it refuses."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from upaya.errors import UserError
 from upaya.grpo.batch import Batch, DeadGroups, Drop, Refill, Scale
 from upaya.grpo.update import Update, update
 from upaya.params import Grpo
-from upaya.policy import Policy, from_config, train_tokenizer
+from upaya.policy import Policy, compile_layers, from_config, train_tokenizer
 from upaya.sampling import Rollouts, SamplingParams, sample
 
 SAMPLING = SamplingParams(max_new_tokens=10)
@@ -93,6 +94,23 @@ def test_dead_groups_change_nothing_unless_they_are_counted(
     diluted = 2 / 3 if kind in ("grpo", "dr_grpo", "gspo") else (lengths[:2].sum() / lengths.sum()).item()
     counted = gradients(policy, beside, loss={"type": kind, "dead_groups_count": True})[0]
     assert equal(counted, alone, factor=diluted)
+
+
+def test_bfloat16_points_the_same_way(policy: Policy, rollouts: list[Rollouts]) -> None:
+    batch = batch_of(rollouts, [LIVE, LIVE[::-1], LIVE])
+    full, half = (
+        torch.cat([part.flatten() for part in gradients(policy, batch, precision=precision)[0]])
+        for precision in ("float32", "bfloat16")
+    )
+    assert torch.cosine_similarity(full, half, dim=0) > 0.99 and not torch.equal(full, half)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_give_the_same_gradient(policy: Policy, rollouts: list[Rollouts]) -> None:
+    batch = batch_of(rollouts, [LIVE, LIVE[::-1], LIVE])
+    compiled = copy.deepcopy(policy)
+    compile_layers(compiled.model)
+    assert equal(gradients(compiled, batch)[0], gradients(policy, batch)[0])
 
 
 def test_an_all_dead_batch_is_no_update(policy: Policy, rollouts: list[Rollouts]) -> None:

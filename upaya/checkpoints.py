@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from upaya.errors import UserError
+from upaya.files import fingerprint as fingerprint_of
 from upaya.files import read_json, replacing, sha256_file, write_json
 
 KEPT = 2
@@ -23,8 +24,8 @@ class Checkpoint(NamedTuple):
 class Checkpoints:
     """The last checkpoints of one stage, each `step-N.safetensors` with `step-N.json` beside it.
 
-    The JSON is written last and holds the tensors' checksum: a checkpoint exists from that moment on. The fingerprint
-    says what the stage was made from; a checkpoint with another one is never resumed.
+    The JSON is written last and holds the tensors' checksum and its own: a checkpoint exists from that moment on. The
+    fingerprint says what the stage was made from; a checkpoint with another one is never resumed.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -36,10 +37,8 @@ class Checkpoints:
         weights = name.with_suffix(".safetensors")
         with replacing(weights) as partial:
             save_file({key: value.contiguous() for key, value in tensors.items()}, partial)
-        write_json(
-            name.with_suffix(".json"),
-            {"fingerprint": self.fingerprint, "step": step, "sha256": sha256_file(weights), "state": state},
-        )
+        meta = {"fingerprint": self.fingerprint, "step": step, "sha256": sha256_file(weights), "state": state}
+        write_json(name.with_suffix(".json"), {**meta, "own": fingerprint_of(meta)})
         for old in sorted(self.folder.glob("step-*.json"))[:-KEPT]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -55,9 +54,11 @@ class Checkpoints:
             weights = path.with_suffix(".safetensors")
             try:
                 meta = read_json(path)
+                if meta.pop("own") != fingerprint_of(meta):
+                    raise ValueError("its own checksum differs")
                 if meta["fingerprint"] == self.fingerprint:
                     if sha256_file(weights) != meta["sha256"]:
-                        raise ValueError("its checksum differs")
+                        raise ValueError("its weights' checksum differs")
                     return Checkpoint(meta["step"], load_file(weights), meta["state"])
                 _say(f"checkpoint {path} was made from other inputs or parameters: removed")
             except (UserError, FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -83,6 +83,12 @@ def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
+def compile_layers(model: PreTrainedModel) -> None:
+    """torch.compile each layer, for passes over whole sequences; rollouts leave it out (upaya/sampling.py)."""
+    for layer in model.get_decoder().layers:
+        layer.compile(dynamic=True)
+
+
 def load(source: str | Path, dtype: torch.dtype = torch.float32) -> Policy:
     """A policy from a folder in the transformers layout or from a hub name.
 

@@ -159,6 +159,7 @@ def _truncated(probabilities: Tensor, params: SamplingParams) -> Tensor:
 
 
 @torch.no_grad()
+@torch.compiler.set_stance("force_eager")  # a decoding step is too small, and its cache changes shape too often
 def sample(
     policy: Policy,
     prompts: Sequence[Sequence[int]],

@@ -29,7 +29,7 @@ from upaya.history import History
 from upaya.interruption import stoppable
 from upaya.order import prompt_order
 from upaya.params import Grpo
-from upaya.policy import Policy
+from upaya.policy import Policy, compile_layers
 from upaya.questions import Question
 from upaya.rewards.regimes import Regime
 from upaya.rewards.schedules import Rewarding, Schedule
@@ -115,6 +115,8 @@ def train(
         handover = Fired(**checkpoint.state["handover"]) if checkpoint.state["handover"] else None
     history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
     prompts = [policy.encode_prompt(question.prompt) for question in questions]
+    if grpo.compile:
+        compile_layers(policy.model)
 
     def write(record: dict[str, Any]) -> None:
         history.append(record)

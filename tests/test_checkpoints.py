@@ -1,0 +1,92 @@
+"""Checkpoints are whole or absent, and bound to what they were made from."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from upaya.checkpoints import Checkpoints
+
+
+def saved(folder: Path, *steps: int, fingerprint: str = "f") -> Checkpoints:
+    checkpoints = Checkpoints(folder, fingerprint)
+    for step in steps:
+        checkpoints.save(step, {"weights": torch.full((50,), float(step))}, {"seen": step})
+    return checkpoints
+
+
+def damage(path: Path, how: str) -> None:
+    if how == "gone":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+
+def test_the_last_two_are_kept(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10, 20, 30)
+    assert sorted(file.name for file in tmp_path.glob("*.json")) == ["step-000020.json", "step-000030.json"]
+    found = checkpoints.latest()
+    assert found and found.step == 30 and found.state == {"seen": 30} and found.tensors["weights"][0] == 30
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+@pytest.mark.parametrize("how", ["gone", "cut", "one bit"])
+def test_a_damaged_one_falls_back_to_the_one_before(
+    tmp_path: Path, suffix: str, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = saved(tmp_path, 10, 20)
+    newest = tmp_path / f"step-000020{suffix}"
+    damage(newest, how)
+    found = checkpoints.latest()
+    assert found and found.step == 10 and found.tensors["weights"][0] == 10
+    if not (suffix == ".json" and how == "gone"):  # without its JSON a checkpoint was never there
+        assert "is damaged" in capsys.readouterr().err
+        assert not newest.exists()
+
+
+def test_both_damaged_start_over_and_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoints = saved(tmp_path, 10, 20)
+    for step in (10, 20):
+        damage(tmp_path / f"step-0000{step}.safetensors", "one bit")
+    assert checkpoints.latest() is None
+    assert "the stage starts over" in capsys.readouterr().err
+
+
+def test_one_made_from_something_else_is_not_resumed_and_does_not_crowd_out_new_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(tmp_path, 300, 350, fingerprint="before")
+    now = Checkpoints(tmp_path, "now")
+    assert now.latest() is None
+    assert "made from other inputs or parameters" in capsys.readouterr().err
+    saved(tmp_path, 50, fingerprint="now")
+    found = now.latest()
+    assert found and found.step == 50
+
+
+FULL = """
+import resource, signal, sys, torch
+from pathlib import Path
+from upaya.checkpoints import Checkpoints
+from upaya.errors import shown_to_user
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # files of so many bytes at most stand for a full disk
+with shown_to_user():
+    Checkpoints(Path(sys.argv[1]), "f").save(20, {"weights": torch.zeros(100_000)}, {})
+"""
+
+
+def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    found = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert found.returncode == 1 and found.stderr.startswith("error: no disk space left while writing")
+    assert "Traceback" not in found.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["step-000010.json", "step-000010.safetensors"]
+    kept = checkpoints.latest()
+    assert kept and kept.step == 10
