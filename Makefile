@@ -1,6 +1,7 @@
 # make run    set everything up, then build the default curriculum and show what came of it
 # make compare  the same for every arm of the comparison, side by side
 # make test   set everything up, then check format, lint, types and run the tests
+# make bench  a GRPO step beside TRL's; make bench-equality: its losses and gradients
 # make setup  only the environment in .venv
 SHELL := /bin/bash
 PYTHON ?= python3.11
@@ -15,7 +16,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DS_BUILD_OPS := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: bench-equality
+.PHONY: bench bench-equality
+bench: setup .venv-trl/ready
+	@python -m bench.performance
+
 bench-equality: setup .venv-trl/ready
 	@python -m bench.equality
 
@@ -57,4 +61,4 @@ setup: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv mlruns .upaya policies results reports questions data
+	rm -rf .venv .venv-trl mlruns .upaya policies results reports questions data

@@ -45,6 +45,8 @@ SMALL = {**QWEN2, "hidden_size": 128, "intermediate_size": 384, "num_hidden_laye
          "num_key_value_heads": 2}  # fmt: skip
 LARGER = {**QWEN2, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8,
           "num_key_value_heads": 4}  # fmt: skip
+QWEN25_3B = {**QWEN2, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
+             "num_attention_heads": 16, "num_key_value_heads": 2}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Shape:
         ends: tokens that end a completion: none of the vocabulary gives equal lengths, 12 of 1,540 with random
             weights lengths between 1 and the limit (geometric, 128 in the mean); None for the tokenizer's own.
         steps: per process, the first left out.
+        gpu: in bfloat16 on a GPU; left out, saying so, where there is none.
     """
 
     title: str
@@ -66,6 +69,7 @@ class Shape:
     live: float | None = 1.0
     ends: int | None = 0
     steps: int = 8
+    gpu: bool = False
 
 
 SHAPES = {
@@ -73,6 +77,7 @@ SHAPES = {
     "b": Shape("the curriculum's own groups and lengths", 32, 40, None, live=None, ends=None, steps=12),
     "c": Shape("unequal lengths, up to 512", 16, 512, SMALL, ends=12, steps=4),
     "d": Shape("25 M parameters, all live, equal lengths", 32, 32, LARGER, steps=3),
+    "e": Shape("Qwen2.5-3B's shape, all live, equal lengths", 32, 256, QWEN25_3B, steps=4, gpu=True),
 }
 GROUP = 8
 
@@ -116,6 +121,7 @@ def lay_down(shape: Shape, folder: Path, threads: int, options: dict[str, Any]) 
             "rewards": [[float(alive and g % 2) for g in range(GROUP)] for alive in is_live],
             "steps": shape.steps,
             "threads": threads,
+            "gpu": shape.gpu,
             **options,
         },
     )
@@ -128,7 +134,8 @@ def ours(folder: Path) -> None:
     """Steps as upaya.grpo.loop takes them, with the rewards given; prints one line of JSON as TRL's side does."""
     shape = read_json(folder / "shape.json")
     torch.set_num_threads(shape["threads"])
-    loaded = load(folder / "model")
+    dtype = torch.bfloat16 if shape["gpu"] else torch.float32
+    loaded = load(folder / "model", dtype)
     policy = Benched(loaded.model, loaded.tokenizer)
     policy.ends = shape["eos_ids"]
     engine = Engine(policy.model, learning_rate=1e-6, max_grad_norm=0.1)
@@ -144,7 +151,7 @@ def ours(folder: Path) -> None:
     found: dict[str, list[float]] = {
         name: [] for name in ("step", "rollout", "update", "tokens", "floor", "rollout_floor")
     }
-    before, rate = resident(), matmul_rate()
+    before, rate = resident(), matmul_rate(policy.model.device, dtype)
     for step in range(shape["steps"]):
         start = time.perf_counter()
         rollouts = sample(
@@ -155,6 +162,8 @@ def ours(folder: Path) -> None:
         batch = Batch(Drop(type="drop"))
         batch.add(rollouts, rewards_PG, names)
         update(policy, engine, batch, grpo, sampling)
+        if shape["gpu"]:
+            torch.cuda.synchronize()
         ended = time.perf_counter()
         lengths = rollouts.lengths_PG.tolist()
         needed = {
@@ -167,6 +176,8 @@ def ours(folder: Path) -> None:
         }.items():  # fmt: skip
             found[name].append(value)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if shape["gpu"]:
+        before, peak = 0.0, torch.cuda.max_memory_allocated() / 2**20
     print(json.dumps({**found, "peak_mb": peak, "before_mb": before, "rate": rate}))
 
 
@@ -189,13 +200,16 @@ def forward_operations(
     return total
 
 
-def matmul_rate(size: int = 1536, seconds: float = 1.0) -> float:
-    """Operations per second of float32 matrix products, the median over a second."""
-    left, right = torch.randn(size, size), torch.randn(size, size)
+def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
+    """Operations per second of matrix products on this machine, the median over a second."""
+    size = 1536 if device.type == "cpu" else 8192
+    left, right = torch.randn(2, size, size, device=device, dtype=dtype)
     times, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return 2 * size**3 / statistics.median(times)
 
@@ -213,7 +227,7 @@ def baselines(folder: Path) -> None:
     """Seconds of a rollout by `generate` and by continuous batching, of the same model and prompts."""
     shape = read_json(folder / "shape.json")
     torch.set_num_threads(shape["threads"])
-    policy = load(folder / "model")
+    policy = load(folder / "model", torch.bfloat16 if shape["gpu"] else torch.float32)
     model: Any = policy.model
     settings = {
         "do_sample": True, "max_new_tokens": shape["max_new_tokens"], "eos_token_id": shape["eos_ids"],
@@ -221,11 +235,12 @@ def baselines(folder: Path) -> None:
     }  # fmt: skip
     prompts = [prompt for prompt in shape["prompts"] for _ in range(GROUP)]
     longest = max(map(len, prompts))
+    device = policy.model.device
     ids = torch.tensor([[policy.pad_id] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
 
     def generate() -> None:
-        model.generate(ids, attention_mask=mask, **settings)
+        model.generate(ids.to(device), attention_mask=mask.to(device), **settings)
 
     def continuous() -> None:
         from transformers import GenerationConfig
@@ -302,6 +317,9 @@ def main(
             raise UserError(f"no {TRL}: run `make bench`, which makes TRL's environment")
         rows, options = [], {"compile": compiled, "precision": "bfloat16" if bf16 else "float32"}
         for name in shapes or SHAPES:
+            if SHAPES[name].gpu and not torch.cuda.is_available():
+                console.print(f"shape {name}: {SHAPES[name].title}: NOT RUN, there is no GPU")
+                continue
             console.print(f"shape {name}: {SHAPES[name].title} …")
             rows.append(row(name, SHAPES[name], threads, rounds, options))
             console.print(_line(rows[-1]))

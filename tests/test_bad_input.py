@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +109,8 @@ def test_a_wrong_curriculum(project: Path, refused: Refused, keys: list[str], va
 def test_a_learning_rate_that_blows_up(project: Path, refused: Refused) -> None:
     edit(project / "params/curricula.yaml", "policies", "lenient", "learning_rate", value=1e30)
     message = refused("grpo", "lenient")
-    assert "lenient: step 2 is not taken: the loss is" in message and "smaller learning rate" in message
+    assert re.search(r"lenient: step \d is not taken: the (loss|gradient's norm) is nan", message), message
+    assert "smaller learning rate" in message
 
 
 def test_a_negative_weight(project: Path, refused: Refused) -> None:

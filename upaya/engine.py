@@ -61,7 +61,7 @@ class Engine:
         for name, parameter in self.model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
             state = {
-                key: tensors[f"optimiser.{key}.{name}"].clone()
+                key: tensors[f"optimiser.{key}.{name}"].clone().to("cpu" if key == "step" else parameter.device)
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"optimiser.{key}.{name}" in tensors
             }

@@ -21,7 +21,7 @@ def completion_logprobs(
     lengths: Tensor,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Log-probability of every completion token, differentiable: [R, T]; 0 beyond a completion's length.
+    """Log-probability of every completion token, differentiable: [R, T] on the CPU; 0 beyond a completion's length.
 
     One pass over a row without padding (upaya/packing.py): each prompt once, logits only where there are completion
     tokens. Equals R full passes, gradients included.
@@ -33,15 +33,16 @@ def completion_logprobs(
         lengths: of the completions, [R].
         temperature: the sampling temperature, by which logits are divided as they were when sampling.
     """
-    layout = Layout.of(prompts, prompt_of_row, tokens_RT, lengths)
+    device = policy.model.device
+    layout = Layout.of(prompts, prompt_of_row, tokens_RT, lengths).to(device)
     with attention(policy.model, packing.NAME):
         logits = policy.model(
             input_ids=layout.tokens, position_ids=layout.positions, logits_to_keep=layout.predicts, use_cache=False,
             layout=layout,
         ).logits  # fmt: skip
     inside = torch.arange(tokens_RT.shape[1]) < lengths[:, None]
-    found = chosen_logprobs(logits[0], tokens_RT[inside], temperature)
-    return torch.zeros(tokens_RT.shape).masked_scatter(inside, found)
+    found = chosen_logprobs(logits[0], tokens_RT[inside].to(device), temperature)
+    return torch.zeros(tokens_RT.shape).masked_scatter(inside, found.to(inside.device))
 
 
 def chosen_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:

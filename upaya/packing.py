@@ -5,7 +5,7 @@ a prompt. Only attention looks at single sequences: every prompt to itself, ever
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Self
 
@@ -42,6 +42,9 @@ class Layout:
     prompt_of_row: Tensor
     sees: Tensor
     back: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     @classmethod
     def of(cls, prompts: Sequence[Sequence[int]], prompt_of_row: Tensor, tokens_RT: Tensor, lengths: Tensor) -> Self:

@@ -100,12 +100,14 @@ def load(source: str | Path, dtype: torch.dtype = torch.float32) -> Policy:
         raise UserError(f"no model at {source!r}: no such folder. Give a folder with config.json and weights.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="sdpa")
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot load a model from {source!r}: {str(error).splitlines()[0]} "
             "Without network access, download the model elsewhere and give its folder as the path."
         ) from None
+    if torch.cuda.is_available():
+        model.cuda()
     return Policy(model, tokenizer)
 
 

@@ -201,7 +201,8 @@ def reach_of(
     policy.model.eval()
     for prompt, question in zip(prompts, questions, strict=True):
         gold = policy.encode_completion(question.gold)
-        logits = policy.model(torch.tensor([[*prompt, *gold]]), use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+        tokens = torch.tensor([[*prompt, *gold]], device=policy.model.device)
+        logits = policy.model(tokens, use_cache=False).logits[0, len(prompt) - 1 : -1].float().cpu()
         logits = logits / (temperature or 1.0)
         chosen = logits.gather(1, torch.tensor(gold)[:, None])
         logprobs = (chosen[:, 0] - logits.logsumexp(-1)).tolist()

@@ -96,8 +96,8 @@ def prompt_mask(valid_BP: Tensor) -> Tensor:
     A padding token sees itself, for a row of attention without any key would be NaN.
     """
     size = valid_BP.shape[1]
-    causal = torch.ones(size, size, dtype=torch.bool).tril()
-    return ((causal & valid_BP[:, None, :]) | torch.eye(size, dtype=torch.bool))[:, None]
+    causal = torch.ones(size, size, dtype=torch.bool, device=valid_BP.device).tril()
+    return ((causal & valid_BP[:, None, :]) | torch.eye(size, dtype=torch.bool, device=valid_BP.device))[:, None]
 
 
 def uniforms(seed: int, step: int, prompt: int, samples: int, length: int) -> np.ndarray:
@@ -218,26 +218,27 @@ def _decode(
     params: SamplingParams,
     uniform: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Prefill, then decode G rows for each prompt until all have ended. Shapes [B·G, T] and [B·G]."""
-    model, limit = policy.model, params.max_new_tokens
-    ids, valid, positions = prompt_batch(prompts, policy.pad_id)
+    """Prefill, then decode G rows for each prompt until all have ended. Shapes [B·G, T] and [B·G], on the CPU."""
+    model, limit, device = policy.model, params.max_new_tokens, policy.model.device
+    ids, valid, positions = (part.to(device) for part in prompt_batch(prompts, policy.pad_id))
+    uniform = uniform.to(device)
     cache = SharedPrefixCache(model, limit)
     logits = model(
         input_ids=ids, attention_mask=prompt_mask(valid), position_ids=positions, past_key_values=cache,
         use_cache=True, logits_to_keep=1,
     ).logits[:, -1]  # fmt: skip
-    prompt_of_row = torch.arange(len(prompts)).repeat_interleave(group_size)
+    prompt_of_row = torch.arange(len(prompts), device=device).repeat_interleave(group_size)
     cache.spread(prompt_of_row)
     logits = logits[prompt_of_row]
-    mask = torch.zeros(valid.shape, dtype=logits.dtype).masked_fill(~valid, -torch.inf)[:, None, None]
+    mask = torch.zeros_like(valid, dtype=logits.dtype).masked_fill(~valid, -torch.inf)[:, None, None]
     next_position = valid.sum(1)[prompt_of_row]
     count = len(prompt_of_row)
-    tokens = torch.full((count, limit), policy.pad_id)
-    logprobs, entropies = torch.zeros(count, limit), torch.zeros(count, limit)
-    lengths = torch.full((count,), limit)
-    ends = torch.tensor(policy.eos_ids)
-    rows = torch.arange(count)  # the output row of each row still in the batch
-    alive = torch.ones(count, dtype=torch.bool)  # over the rows still in the batch
+    tokens = torch.full((count, limit), policy.pad_id, device=device)
+    logprobs, entropies = torch.zeros(2, count, limit, device=device)
+    lengths = torch.full((count,), limit, device=device)
+    ends = torch.tensor(policy.eos_ids, device=device)
+    rows = torch.arange(count, device=device)  # the output row of each row still in the batch
+    alive = torch.ones(count, dtype=torch.bool, device=device)  # over the rows still in the batch
     with attention(model, shared_prefix.NAME):
         for position in range(limit):
             token, logprob, entropy = draw(logits, uniform[rows, position], params)
@@ -261,4 +262,4 @@ def _decode(
                 past_key_values=cache, use_cache=True, shared_prefix=cache,
             ).logits[:, -1]  # fmt: skip
             next_position = next_position + 1
-    return tokens, logprobs, entropies, lengths
+    return tokens.cpu(), logprobs.cpu(), entropies.cpu(), lengths.cpu()

@@ -49,6 +49,7 @@ def pretrain(
     def loss_at(step: int) -> Tensor:
         starts = np.random.Generator(np.random.Philox(key=[seed, step])).integers(0, windows, params.batch_size)
         tokens = torch.stack([stream[start : start + params.sequence_length] for start in starts])
+        tokens = tokens.to(policy.model.device)
         return policy.model(input_ids=tokens, labels=tokens, use_cache=False).loss
 
     def rate(step: int) -> float:
@@ -78,7 +79,7 @@ def renew_unseen_embeddings(policy: Policy, stream: Tensor, seed: int) -> None:
     unseen[stream.unique()] = False
     generator = torch.Generator().manual_seed(seed)
     fresh = torch.randn(int(unseen.sum()), weights.shape[1], generator=generator)
-    weights[unseen] = fresh * policy.model.config.initializer_range
+    weights[unseen] = (fresh * policy.model.config.initializer_range).to(weights.device)
 
 
 def warm_up(

@@ -52,11 +52,13 @@ def main(folder: Path) -> None:
         num_generations=group_size, max_completion_length=shape["max_new_tokens"], max_steps=shape["steps"],
         loss_type="dapo", scale_rewards="none", beta=0.0, temperature=1.0, min_p=shape["min_p"] or None,
         learning_rate=1e-6, max_grad_norm=0.1, lr_scheduler_type="constant", optim="adamw_torch",
-        use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", shuffle_dataset=False,
+        use_cpu=not shape["gpu"], bf16=shape["gpu"], gradient_checkpointing=False, report_to="none",
+        shuffle_dataset=False,
         save_strategy="no", logging_steps=10_000, disable_tqdm=True,
     )  # fmt: skip
+    dtype = torch.bfloat16 if shape["gpu"] else torch.float32
     trainer = Timed(
-        model=AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype),
         processing_class=AutoTokenizer.from_pretrained(folder / "model"),
         reward_funcs=reward, args=config, callbacks=[clock],
         train_dataset=Dataset.from_dict({"prompt": [str(p) for p in range(len(prompts))]}),
@@ -67,6 +69,9 @@ def main(folder: Path) -> None:
     trainer.eos_token_ids = trainer.generation_config.eos_token_id = shape["eos_ids"]
     before = resident()
     trainer.train()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if shape["gpu"]:
+        before, peak = 0.0, torch.cuda.max_memory_allocated() / 2**20
     steps = list(zip(clock.steps, trainer.rollout_seconds, trainer.tokens, strict=True))
     print(
         json.dumps(
@@ -75,7 +80,7 @@ def main(folder: Path) -> None:
                 "rollout": [rollout for _, rollout, _ in steps],
                 "update": [step - rollout for step, rollout, _ in steps],
                 "tokens": [tokens for _, _, tokens in steps],
-                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "peak_mb": peak,
                 "before_mb": before,
             }
         )

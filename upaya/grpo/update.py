@@ -77,7 +77,7 @@ def update(
             own_lengths = rollouts.lengths_PG.flatten()[rows]
             longest = int(own_lengths.max())
             tokens_RT = rollouts.tokens_PGT.flatten(0, 1)[rows, :longest]
-            with torch.autocast(tokens_RT.device.type, torch.bfloat16, enabled=grpo.precision == "bfloat16"):
+            with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=grpo.precision == "bfloat16"):
                 logprobs_RT = completion_logprobs(policy, asked, of_row, tokens_RT, own_lengths, sampling.temperature)
             reference_RT = None
             if reference is not None:
