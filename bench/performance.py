@@ -173,7 +173,8 @@ def ours(folder: Path) -> None:
         }
         for name, value in {
             "step": ended - start, "rollout": sampled - start, "update": ended - sampled,
-            "tokens": int(rollouts.lengths_PG.sum()), "rate": rate, **{name: count / rate for name, count in needed.items()},
+            "tokens": int(rollouts.lengths_PG.sum()), "rate": rate,
+            **{name: count / rate for name, count in needed.items()},
             "above_floor": (ended - sampled) * rate / needed["floor"],
         }.items():  # fmt: skip
             found[name].append(value)
