@@ -134,3 +134,8 @@ def test_rows_leave_and_prompts_with_them() -> None:
     mask = torch.arange(rollouts.tokens_PGT.shape[2]) < rollouts.lengths_PG[..., None]
     again = logprobs_of(policy, prompts, rollouts)
     assert torch.allclose(again[mask], rollouts.logprobs_PGT[mask], atol=2e-5)
+
+
+def test_sums_over_repeated_places_have_a_fixed_order() -> None:
+    """The places that predict a group's first tokens are one and the same; two threads must not race to them."""
+    assert torch.are_deterministic_algorithms_enabled()
