@@ -18,7 +18,7 @@ from upaya.errors import UserError
 # Same bytes for the same inputs: without this, gradients of repeated places are added up by several threads in whatever
 # order they come (index_put on the CPU). What a GPU cannot do in a fixed order warns.
 torch.use_deterministic_algorithms(True, warn_only=True)
-torch.utils.deterministic.fill_uninitialized_memory = False
+torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
