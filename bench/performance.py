@@ -149,7 +149,7 @@ def ours(folder: Path) -> None:
     rewards_PG = torch.tensor(shape["rewards"], dtype=torch.float64)
     names = [str(p) for p in range(len(rewards_PG))]
     found: dict[str, list[float]] = {
-        name: [] for name in ("step", "rollout", "update", "tokens", "rate", "floor", "rollout_floor", "above_floor")
+        name: [] for name in ("step", "rollout", "update", "tokens", "rate", "floor", "above_floor")
     }
     before = resident()
     for step in range(shape["steps"]):
@@ -166,16 +166,11 @@ def ours(folder: Path) -> None:
         if shape["gpu"]:
             torch.cuda.synchronize()
         ended = time.perf_counter()
-        lengths = rollouts.lengths_PG.tolist()
-        needed = {
-            "floor": 3 * forward_operations(policy, rollouts.prompts, lengths, batch.live),
-            "rollout_floor": forward_operations(policy, rollouts.prompts, lengths, range(len(names))),
-        }
+        floor = 3 * forward_operations(policy, rollouts.prompts, rollouts.lengths_PG.tolist(), batch.live) / rate
         for name, value in {
             "step": ended - start, "rollout": sampled - start, "update": ended - sampled,
             "tokens": int(rollouts.lengths_PG.sum()), "rate": rate,
-            **{name: count / rate for name, count in needed.items()},
-            "above_floor": (ended - sampled) * rate / needed["floor"],
+            "floor": floor, "above_floor": (ended - sampled) / floor,
         }.items():  # fmt: skip
             found[name].append(value)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

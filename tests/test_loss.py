@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from upaya.grpo.advantages import length_mask
 from upaya.grpo.loss import Loss, LossType, completion_weights, policy_loss
+from upaya.packing import length_mask
 
 LENGTHS = torch.tensor([[4, 2, 3], [1, 4, 4]])
 MAX_NEW_TOKENS = 6

@@ -129,13 +129,16 @@ def test_a_hack_that_pays_too_much_fails_the_audit(project: Path) -> None:
     assert found.returncode == 1 and "'every item listed' earns" in " ".join(found.stdout.split())
 
 
+def program(name: str) -> list[str]:
+    return ["tasks/run", "warmup"] if name == "warmup" else ["tasks/run", "grpo", name]
+
+
 def started(project: Path, name: str, steps: int = 0) -> subprocess.Popen[str]:
     """The program of a stage whose policy is gone, at work: it has opened its history and taken so many steps."""
-    program = ["tasks/run", "warmup"] if name == "warmup" else ["tasks/run", "grpo", name]
     history = project / ".upaya/work" / name / "history.jsonl"
     history.unlink(missing_ok=True)
     process = subprocess.Popen(
-        program, cwd=project, env=activated(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        program(name), cwd=project, env=activated(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
@@ -163,7 +166,7 @@ def test_killed_at_random_moments_and_started_again_ends_in_the_same_bytes(
         except subprocess.TimeoutExpired:
             process.kill()
         process.communicate()
-    run("tasks/run", *(["warmup"] if name == "warmup" else ["grpo", name]), cwd=project)
+    run(*program(name), cwd=project)
     assert of(name, contents(project)) == of(name, contents(built)), f"killed at moments of seed {seed}"
 
 
@@ -177,7 +180,7 @@ def test_sigterm_saves_a_checkpoint_and_ends(project: Path, name: str, built: Pa
     step = re.search(rf"stopped by SIGTERM; {name} is saved at step (\d+)", said)
     assert step and (project / f".upaya/work/{name}/checkpoints/step-{int(step[1]):06d}.json").exists()
     assert not (project / "policies" / name).exists()
-    run("tasks/run", *(["warmup"] if name == "warmup" else ["grpo", name]), cwd=project)
+    run(*program(name), cwd=project)
     assert of(name, contents(project)) == of(name, contents(built))
 
 

@@ -1,7 +1,6 @@
 """One update: what it learns from, how it is cut, and what it refuses."""
 
 import copy
-import shutil
 
 import pytest
 import torch
@@ -105,11 +104,10 @@ def test_bfloat16_points_the_same_way(policy: Policy, rollouts: list[Rollouts]) 
     assert torch.cosine_similarity(full, half, dim=0) > 0.99 and not torch.equal(full, half)
 
 
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_compiled_layers_give_the_same_gradient(policy: Policy, rollouts: list[Rollouts]) -> None:
     batch = batch_of(rollouts, [LIVE, LIVE[::-1], LIVE])
     compiled = copy.deepcopy(policy)
-    compile_layers(compiled.model)
+    compile_layers(compiled.model, backend="aot_eager")  # traced as for inductor, without its C++ compiler
     assert equal(gradients(compiled, batch)[0], gradients(policy, batch)[0])
 
 

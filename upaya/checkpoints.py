@@ -43,6 +43,10 @@ class Checkpoints:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
 
+    def steps(self) -> list[int]:
+        """The steps whose checkpoints are on disk, ascending."""
+        return sorted(int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-*.json"))
+
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole and was made from the same inputs; None where there is none.
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from upaya import packing
-from upaya.packing import Layout
+from upaya.packing import Layout, length_mask
 from upaya.policy import Policy, attention
 
 ROWS_AT_ONCE = 256  # positions whose logits are worked on together: small enough to stay in a core's cache
@@ -40,7 +40,7 @@ def completion_logprobs(
             input_ids=layout.tokens, position_ids=layout.positions, logits_to_keep=layout.predicts, use_cache=False,
             layout=layout,
         ).logits  # fmt: skip
-    inside = torch.arange(tokens_RT.shape[1]) < lengths[:, None]
+    inside = length_mask(lengths, tokens_RT.shape[1])
     found = chosen_logprobs(logits[0], tokens_RT[inside].to(device), temperature)
     return torch.zeros(tokens_RT.shape).masked_scatter(inside, found.to(inside.device))
 

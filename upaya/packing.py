@@ -50,8 +50,8 @@ class Layout:
     def of(cls, prompts: Sequence[Sequence[int]], prompt_of_row: Tensor, tokens_RT: Tensor, lengths: Tensor) -> Self:
         """Args: tokens_RT: completion tokens, padded at the end; lengths: of the completions, [R], each at least 1."""
         prompt_lengths = torch.tensor([len(prompt) for prompt in prompts])
-        inside_prompt = _mask(prompt_lengths, int(prompt_lengths.max()))
-        inside = _mask(lengths - 1, tokens_RT.shape[1] - 1)
+        inside_prompt = length_mask(prompt_lengths, int(prompt_lengths.max()))
+        inside = length_mask(lengths - 1, tokens_RT.shape[1] - 1)
         B, P = inside_prompt.shape
         R, T = inside.shape
         held, own = int(prompt_lengths.sum()), int((lengths - 1).sum())
@@ -79,7 +79,7 @@ class Layout:
                 None
             ],
             positions=positions[None],
-            predicts=predicting[_mask(lengths, T + 1)],
+            predicts=predicting[length_mask(lengths, T + 1)],
             prompt_at=prompt_at,
             completion_at=completion_at,
             prompt_of_row=prompt_of_row,
@@ -88,8 +88,9 @@ class Layout:
         )
 
 
-def _mask(lengths: Tensor, longest: int) -> Tensor:
-    return torch.arange(longest) < lengths[:, None]
+def length_mask(lengths: Tensor, longest: int) -> Tensor:
+    """True at the tokens of each sequence: [...] lengths → bool [..., longest]."""
+    return torch.arange(longest, device=lengths.device) < lengths[..., None]
 
 
 def packed_attention(

@@ -88,10 +88,10 @@ def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def compile_layers(model: PreTrainedModel) -> None:
+def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> None:
     """torch.compile each layer, for passes over whole sequences; rollouts leave it out (upaya/sampling.py)."""
     for layer in model.get_decoder().layers:
-        layer.compile(dynamic=True)
+        layer.compile(dynamic=True, backend=backend)
 
 
 def load(source: str | Path, dtype: torch.dtype = torch.float32) -> Policy:

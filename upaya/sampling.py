@@ -67,7 +67,7 @@ class Rollouts:
 
         return cls(
             [prompt for part in parts for prompt in part.prompts],
-            padded("tokens_PGT", int(parts[0].tokens_PGT[0, 0, -1])),  # what stands beyond a length is never looked at
+            padded("tokens_PGT", 0),  # what stands beyond a length is never looked at
             torch.cat([part.lengths_PG for part in parts]),
             padded("logprobs_PGT", 0.0),
             padded("entropies_PGT", 0.0),

@@ -11,12 +11,12 @@ from torch import Tensor
 from upaya.checkpoints import Checkpoints
 from upaya.engine import Engine
 from upaya.errors import UserError
-from upaya.grpo.advantages import length_mask
 from upaya.grpo.measures import measure
 from upaya.history import History
 from upaya.interruption import stoppable
 from upaya.logprobs import completion_logprobs
 from upaya.order import prompt_order
+from upaya.packing import length_mask
 from upaya.params import Pretraining, Warmup
 from upaya.policy import Policy
 from upaya.questions import Question

@@ -2,7 +2,6 @@
 
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 Fate = Literal["live", "dead_all_wrong", "dead_all_right"]
@@ -55,8 +54,3 @@ def shares(rewards_PG: Tensor, exact_PG: Tensor) -> dict[str, float]:
     """The share of groups that meet each fate; they add up to 1."""
     found = fates(rewards_PG, exact_PG)
     return {fate: found.count(fate) / len(found) for fate in get_args(Fate)}
-
-
-def length_mask(lengths: Tensor, longest: int) -> Tensor:
-    """True at the tokens of each completion: [...] lengths → bool [..., longest]."""
-    return torch.arange(longest, device=lengths.device) < lengths[..., None]

@@ -167,8 +167,8 @@ def train(
                     made = update(policy, engine, batch, grpo, sampling, reference)
                 except UserError as error:
                     raise UserError(
-                        f"{stage.name}: step {step} is not taken: {error}. The checkpoint of step {saved} is kept. A "
-                        "smaller learning rate or max_grad_norm in params/curricula.yaml may help."
+                        f"{stage.name}: step {step} is not taken: {error}. {_kept(checkpoints)} A smaller learning "
+                        "rate or max_grad_norm in params/curricula.yaml may help."
                     ) from None
                 record["update"] = asdict(made) if made else None
                 if batch.shortage:
@@ -193,3 +193,8 @@ def train(
                 request.stop(f"{stage.name} is saved at step {step}")
     history.close()
     return Outcome(step, tokens, handover)
+
+
+def _kept(checkpoints: Checkpoints) -> str:
+    steps = checkpoints.steps()
+    return f"The checkpoint of step {steps[-1]} is kept." if steps else "No checkpoint was written before it."

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from upaya.engine import Engine
 from upaya.errors import UserError
-from upaya.grpo.advantages import group_advantages, length_mask
+from upaya.grpo.advantages import group_advantages
 from upaya.grpo.batch import Batch
 from upaya.grpo.loss import completion_weights, policy_loss
 from upaya.logprobs import completion_logprobs
+from upaya.packing import length_mask
 from upaya.params import Grpo
 from upaya.policy import Policy
 from upaya.sampling import Rollouts, SamplingParams
