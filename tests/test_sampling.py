@@ -1,9 +1,13 @@
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from upaya.logprobs import chosen_logprobs, completion_logprobs
+from upaya.philox import uniforms
 from upaya.policy import Policy, from_config, train_tokenizer
-from upaya.sampling import GREEDY, Rollouts, SamplingParams, draw, sample, uniforms
+from upaya.sampling import GREEDY, Rollouts, SamplingParams, draw, sample
 
 LINES = ["眼界，有见／无见者，无见。", "色界，有见／无见者，有见。", "依次作答：无见、有对、善及不善。"] * 5
 ARCHITECTURES = {
@@ -86,7 +90,7 @@ def test_shared_prompts_give_the_gradient_of_full_passes(policy: Policy, prompts
 
 def test_draws_follow_the_distribution() -> None:
     logits = torch.tensor([0.5, 0.3, 0.2, 0.0]).log()
-    uniform = torch.from_numpy(uniforms(1, 2, 3, 1, 20_000)[0])
+    uniform = torch.from_numpy(uniforms(1, 2, [3], 1, 20_000)[0, 0])
     tokens, logprobs, _ = draw(logits.expand(20_000, -1), uniform, SamplingParams())
     assert torch.bincount(tokens, minlength=4).div(20_000).tolist() == pytest.approx([0.5, 0.3, 0.2, 0.0], abs=0.015)
     assert torch.allclose(logprobs, logits[tokens])
@@ -95,16 +99,25 @@ def test_draws_follow_the_distribution() -> None:
 @pytest.mark.parametrize("limits", [{"top_k": 2}, {"top_p": 0.75}, {"min_p": 0.5}])
 def test_truncation_leaves_the_likely_tokens_only(limits: dict[str, float]) -> None:
     logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(1000, -1)
-    uniform = torch.from_numpy(uniforms(1, 0, 0, 1, 1000)[0])
+    uniform = torch.from_numpy(uniforms(1, 0, [0], 1, 1000)[0, 0])
     tokens, logprobs, _ = draw(logits, uniform, SamplingParams(**limits))
     assert set(tokens.tolist()) == {0, 1}
     assert torch.allclose(logprobs, logits[0][tokens])  # of the untruncated distribution
 
 
 def test_random_numbers_stand_for_themselves() -> None:
-    assert (uniforms(1, 2, 3, 4, 10)[2, :5] == uniforms(1, 2, 3, 3, 5)[2]).all()
-    assert (uniforms(1, 2, 3, 1, 5) != uniforms(1, 2, 4, 1, 5)).any()
-    assert (uniforms(1, 2, 3, 1, 5) != uniforms(1, 3, 3, 1, 5)).any()
+    many = uniforms(1, 2, [3, 4], 4, 10)
+    assert (many[0, 2, :5] == uniforms(1, 2, [3], 3, 5)[0, 2]).all()
+    assert len(np.unique(np.concatenate([many, uniforms(1, 3, [3, 4], 4, 10), uniforms(2, 2, [3, 4], 4, 10)]))) == 240
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(1, 9))
+def test_random_numbers_are_those_of_numpys_philox(seed: int, step: int, prompt: int, length: int) -> None:
+    for sample_index, row in enumerate(uniforms(seed, step, [prompt], 2, length)[0]):
+        bits = np.random.Philox(
+            key=np.array([seed, step], np.uint64), counter=np.array([0, 0, sample_index, prompt], np.uint64)
+        )
+        assert (row == np.random.Generator(bits).random(length)).all()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

@@ -9,13 +9,13 @@ depend on how rollouts are batched.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from upaya import shared_prefix
+from upaya.philox import uniforms
 from upaya.policy import Policy, attention
 from upaya.shared_prefix import SharedPrefixCache
 from upaya.validation import Declared
@@ -100,20 +100,6 @@ def prompt_mask(valid_BP: Tensor) -> Tensor:
     return ((causal & valid_BP[:, None, :]) | torch.eye(size, dtype=torch.bool, device=valid_BP.device))[:, None]
 
 
-def uniforms(seed: int, step: int, prompt: int, samples: int, length: int) -> np.ndarray:
-    """Uniform numbers in [0, 1) for each sample and position of one prompt: float64 [samples, length].
-
-    Philox is a counter-based generator (Salmon et al. 2011): (seed, step) is the key, (prompt, sample) the high words
-    of the counter and the position its low word, so each number stands for itself and none needs those before it.
-    """
-    return np.stack(
-        [
-            np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, sample, prompt])).random(length)
-            for sample in range(samples)
-        ]
-    )
-
-
 def draw(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor, Tensor]:
     """Draw one token per row by inverting the cumulative distribution.
 
@@ -193,8 +179,8 @@ def sample(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), per_call):
         chosen = order[start : start + per_call]
-        uniform = np.concatenate([uniforms(seed, step, prompt_indices[i], group_size, limit) for i in chosen])
-        out = _decode(policy, [prompts[i] for i in chosen], group_size, params, torch.from_numpy(uniform))
+        uniform = torch.from_numpy(uniforms(seed, step, [prompt_indices[i] for i in chosen], group_size, limit))
+        out = _decode(policy, [prompts[i] for i in chosen], group_size, params, uniform.flatten(0, 1))
         for into, part in zip((tokens, logprobs, entropies, lengths), out, strict=True):
             into[chosen] = part.view(len(chosen), group_size, *part.shape[1:])
     policy.model.train(was_training)
