@@ -27,7 +27,8 @@ from upaya.rewards.schedules import load_regimes
 
 MODES: dict[str, DeadGroups] = {
     "drop": Drop(type="drop"),
-    "refill": Refill(type="refill", live=12, most_rounds=8),
+    "refill to 4": Refill(type="refill", live=4, most_rounds=8),
+    "refill to 12": Refill(type="refill", live=12, most_rounds=8),
     "scale": Scale(type="scale"),
 }
 WINDOW = 20

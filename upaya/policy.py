@@ -66,10 +66,11 @@ class Policy:
         return [*self.tokenizer(completion, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of a completion up to its end token."""
+        """The text of a completion up to its end token. A special token within it is text that does not belong there:
+        were it left out, what it spoils would count as right."""
         ends = set(self.eos_ids)
         end = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-        return str(self.tokenizer.decode(tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(self.tokenizer.decode(tokens[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors, config and tokenizer into an existing folder."""
