@@ -58,7 +58,7 @@ class Gradients(Engine):
     found: dict[str, Tensor] | None = None
 
     def step(self, scale: float = 1.0) -> float:
-        named = self.model.named_parameters()
+        named = self.policy.model.named_parameters()
         self.found = self.found or {name: p.grad.clone() for name, p in named if p.grad is not None}
         self.optimiser.zero_grad()
         return 0.0
@@ -95,7 +95,7 @@ def drawn(policy: Policy) -> Rollouts:
 
 
 def ours(policy: Policy, reference: Policy, rollouts: Rollouts, case: dict[str, Any]) -> Measured:
-    engine = Gradients(policy.model, learning_rate=1.0, max_grad_norm=1.0)
+    engine = Gradients(policy, learning_rate=1.0, max_grad_norm=1.0)
     loss = {key: case[key] for key in ("kl", "mask_truncated", "epsilon_low", "epsilon_high")}
     grpo = Grpo.model_validate(
         {

@@ -31,7 +31,7 @@ from upaya.grpo.batch import Batch, Drop
 from upaya.grpo.update import update
 from upaya.history import read_history
 from upaya.params import Grpo, load_curricula
-from upaya.policy import Policy, compile_layers, from_config, load
+from upaya.policy import Handling, Policy, compile_layers, from_config, load
 from upaya.progress import console
 from upaya.questions import read
 from upaya.rewards.schedules import load_regimes
@@ -134,11 +134,10 @@ def ours(folder: Path) -> None:
     """Steps as upaya.grpo.loop takes them, with the rewards given; prints one line of JSON as TRL's side does."""
     shape = read_json(folder / "shape.json")
     torch.set_num_threads(shape["threads"])
-    dtype = torch.bfloat16 if shape["gpu"] else torch.float32
-    loaded = load(folder / "model", dtype)
+    loaded = load(folder / "model", Handling(dtype="bfloat16" if shape["gpu"] else "float32"))
     policy = Benched(loaded.model, loaded.tokenizer)
     policy.ends = shape["eos_ids"]
-    engine = Engine(policy.model, learning_rate=1e-6, max_grad_norm=0.1)
+    engine = Engine(policy, learning_rate=1e-6, max_grad_norm=0.1)
     sampling = SamplingParams(max_new_tokens=shape["max_new_tokens"], min_p=shape["min_p"])
     grpo = Grpo(
         budget=1, prompts=len(shape["prompts"]), group_size=GROUP, max_grad_norm=0.1, checkpoint_every=1,
@@ -153,7 +152,8 @@ def ours(folder: Path) -> None:
     }
     before = resident()
     for step in range(shape["steps"]):
-        rate = matmul_rate(policy.model.device, dtype)  # beside each step: the machine's speed changes by the minute
+        # Beside each step: the machine's speed changes by the minute.
+        rate = matmul_rate(policy.model.device, policy.model.dtype)
         start = time.perf_counter()
         rollouts = sample(
             policy, shape["prompts"], GROUP, sampling, seed=1, step=step, prompt_indices=range(len(names))
@@ -225,7 +225,7 @@ def baselines(folder: Path) -> None:
     """Seconds of a rollout by `generate` and by continuous batching, of the same model and prompts."""
     shape = read_json(folder / "shape.json")
     torch.set_num_threads(shape["threads"])
-    policy = load(folder / "model", torch.bfloat16 if shape["gpu"] else torch.float32)
+    policy = load(folder / "model", Handling(dtype="bfloat16" if shape["gpu"] else "float32"))
     model: Any = policy.model
     settings = {
         "do_sample": True, "max_new_tokens": shape["max_new_tokens"], "eos_token_id": shape["eos_ids"],

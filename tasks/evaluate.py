@@ -29,8 +29,7 @@ def main(name: str) -> None:
     line = curricula.ancestry(name)
     origin = provenance(name)
     questions = read(QUESTIONS, "test", curricula.questions)
-    policy = load(POLICIES / name)
-    policy.system_prompt = load_model_file(curricula.model).system_prompt
+    policy = load(POLICIES / name, load_model_file(curricula.model))
     params, seed = curricula.evaluation, curricula.seed
     with Tracker(f"evaluate {name}", params.model_dump(), {"stage": f"evaluate@{name}", "policy": name}) as tracker:
         found = evaluate(policy, questions, regimes.plain, params, curricula.sampling, curricula.grpo.group_size, seed)

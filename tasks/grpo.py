@@ -4,17 +4,18 @@ python -m tasks.grpo lenient
 """
 
 import sys
+from functools import partial
 from typing import Any
 
-import torch
-
+from tasks.launch import run
 from tasks.stage import POLICIES, QUESTIONS, Stage, provenance
-from upaya.errors import UserError, nearest, shown_to_user
+from upaya.errors import UserError, nearest
 from upaya.grpo.loop import Stage as GrpoStage
 from upaya.grpo.loop import train
 from upaya.history import event_text
-from upaya.params import CURRICULA, load_curricula, load_model_file
-from upaya.policy import load
+from upaya.lora import add_lora
+from upaya.params import CURRICULA, load_curricula, load_launch, load_model_file
+from upaya.policy import Room, load
 from upaya.progress import Progress, console
 from upaya.questions import read
 from upaya.rewards.schedules import load_regimes
@@ -41,9 +42,12 @@ def main(name: str) -> None:
         "regime": regimes.regimes[declared.regime].model_dump(),
     }
     stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, params, program="policy")
-    policy = load(POLICIES / declared.from_)
-    policy.system_prompt = load_model_file(curricula.model).system_prompt
     questions = read(QUESTIONS, "train", curricula.asked(name))
+    model = load_model_file(curricula.model)
+    room = Room([question.prompt for question in questions], curricula.sampling.max_new_tokens)
+    policy = load(POLICIES / declared.from_, model, room)
+    if model.lora:
+        add_lora(policy.model, model.lora, curricula.seed)
     switched = None
     if parent["regime"] not in (None, declared.regime):
         why = parent["handover"] or {"condition": "the parent's steps were used up", "value": None}
@@ -79,13 +83,14 @@ def main(name: str) -> None:
                 grpo=curricula.grpo,
                 generated_tokens=parent["generated_tokens"],
                 switched=switched,
+                zero=load_launch(curricula.launch).zero,
             ),
             regimes.plain,
             regimes.regimes[declared.regime],
             stage.work,
             stage.fingerprint,
             on_record,
-            load(POLICIES / declared.from_) if curricula.grpo.loss.kl > 0 else None,
+            load(POLICIES / declared.from_, model) if curricula.grpo.loss.kl > 0 else None,
         )
     folder = stage.publish(
         policy,
@@ -99,14 +104,12 @@ def main(name: str) -> None:
             "generated_tokens": outcome.generated_tokens,
             "handover": outcome.handover.model_dump() if outcome.handover else None,
             "measured_under": {key: regime.digest for key, regime in regimes.plain.items()},
-            "threads": torch.get_num_threads(),
         },
     )
     console.print(f"{name}: {folder} after {outcome.total_steps} of {curricula.grpo.budget} steps since the warm-up")
 
 
 if __name__ == "__main__":
-    with shown_to_user():
-        if len(sys.argv) != 2:
-            raise UserError("usage: python -m tasks.grpo POLICY")
-        main(sys.argv[1])
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m tasks.grpo POLICY")
+    run("tasks.grpo", partial(main, sys.argv[1]))

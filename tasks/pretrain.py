@@ -6,12 +6,11 @@ model given by path or hub name is taken as it is: pre-training is skipped.
     python -m tasks.pretrain
 """
 
-import torch
-
+from tasks.launch import run
 from tasks.stage import QUESTIONS, Stage
-from upaya.errors import UserError, shown_to_user
+from upaya.errors import UserError
 from upaya.files import read_text
-from upaya.params import load_curricula, load_model_file
+from upaya.params import load_curricula, load_launch, load_model_file
 from upaya.policy import from_config, load, train_tokenizer
 from upaya.progress import Progress, console
 from upaya.questions import read
@@ -26,11 +25,11 @@ def main() -> None:
     model = load_model_file(curricula.model)
     params = {"seed": curricula.seed, "model": curricula.model, **model.model_dump()}
     stage = Stage("base", {"questions": QUESTIONS}, params, program="pretrain")
-    steps = 0
+    zero, steps = load_launch(curricula.launch).zero, 0
     with stage.tracker() as tracker:
         if model.source:
             console.print(f"base: {model.source} is taken as it is, pre-training is skipped")
-            policy = load(model.source)
+            policy = load(model.source, model)
         else:
             assert model.architecture and model.pretraining
             lines = read_text(QUESTIONS / "text.txt").splitlines()
@@ -50,7 +49,7 @@ def main() -> None:
                     progress.advance(f"loss {record['loss']:.2f}")
 
                 steps = pretrain(
-                    policy, lines, model.pretraining, curricula.seed, stage.work, stage.fingerprint, on_record
+                    policy, lines, model.pretraining, curricula.seed, stage.work, stage.fingerprint, on_record, zero
                 )
     folder = stage.publish(
         policy,
@@ -64,12 +63,10 @@ def main() -> None:
             "total_steps": 0,
             "generated_tokens": 0,
             "parameters": policy.model.num_parameters(),
-            "threads": torch.get_num_threads(),
         },
     )
     console.print(f"base: {folder}, {steps} steps of pre-training")
 
 
 if __name__ == "__main__":
-    with shown_to_user():
-        main()
+    run("tasks.pretrain", main)

@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from upaya import processes
 from upaya.files import fingerprint, read_json, replacing, sha256_file, sha256_tree, write_json
+from upaya.lora import merge_lora
 from upaya.policy import Policy
 from upaya.tracking import Tracker
 from upaya.validation import read_yaml
@@ -41,13 +45,19 @@ class Stage:
         return Tracker(
             self.name,
             flat_params(self.params),
-            {"stage": self.name, "dvc.stage_hash": self.fingerprint, **tags},
+            {"stage": self.name, "dvc.stage_hash": self.fingerprint, "processes": str(processes.world()), **tags},
             run_file=self.work / "mlflow_run",
         )
 
     def publish(self, policy: Policy, provenance: Mapping[str, Any]) -> Path:
-        """policies/<name>: weights, config, tokenizer, history.jsonl and policy.json, in one step; the work is done."""
+        """policies/<name>: weights, config, tokenizer, history.jsonl and policy.json, in one step; the work is done.
+
+        Adapters are merged into the weights. Of several processes the first writes.
+        """
         folder = POLICIES / self.name
+        if processes.rank():
+            return folder
+        merge_lora(policy.model)
         with replacing(folder) as partial:
             partial.mkdir(parents=True)
             policy.save(partial)
@@ -57,8 +67,10 @@ class Stage:
             else:
                 (partial / "history.jsonl").touch()
             weights = {file.name: sha256_file(file) for file in sorted(partial.glob("*.safetensors"))}
+            made_by = {"processes": processes.world(), "threads": torch.get_num_threads()}
             write_json(
-                partial / "policy.json", {"name": self.name, **provenance, "made_from": self.hashes, "weights": weights}
+                partial / "policy.json",
+                {"name": self.name, **provenance, **made_by, "made_from": self.hashes, "weights": weights},
             )
         shutil.rmtree(self.work)
         return folder

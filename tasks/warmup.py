@@ -3,12 +3,11 @@
 python -m tasks.warmup
 """
 
-import torch
-
+from tasks.launch import run
 from tasks.stage import POLICIES, QUESTIONS, Stage
-from upaya.errors import shown_to_user
-from upaya.params import load_curricula, load_model_file
-from upaya.policy import load
+from upaya.lora import add_lora
+from upaya.params import load_curricula, load_launch, load_model_file
+from upaya.policy import Room, load
 from upaya.progress import Progress, console
 from upaya.questions import read
 from upaya.rewards.schedules import load_regimes
@@ -28,8 +27,11 @@ def main() -> None:
     stage = Stage("warmup", {"questions": QUESTIONS, "parent": POLICIES / "base"}, params)
     questions = read(QUESTIONS, "train", curricula.asked("warmup"))
     validation = read(QUESTIONS, "validation", curricula.questions)
-    policy = load(POLICIES / "base")
-    policy.system_prompt = load_model_file(curricula.model).system_prompt
+    model = load_model_file(curricula.model)
+    room = Room([question.prompt for question in questions], curricula.sampling.max_new_tokens)
+    policy = load(POLICIES / "base", model, room)
+    if model.lora:
+        add_lora(policy.model, model.lora, curricula.seed)
     measured: dict[str, float] = {}
     with stage.tracker(parent="base") as tracker, Progress("warmup", curricula.warmup.max_steps) as progress:
 
@@ -41,7 +43,7 @@ def main() -> None:
 
         steps = warm_up(
             policy, questions, validation, curricula.warmup, curricula.sampling, regimes.plain, curricula.seed,
-            stage.work, stage.fingerprint, on_record,
+            stage.work, stage.fingerprint, on_record, load_launch(curricula.launch).zero,
         )  # fmt: skip
     folder = stage.publish(
         policy,
@@ -52,12 +54,10 @@ def main() -> None:
             "steps": steps,
             "total_steps": 0,
             "generated_tokens": 0,
-            "threads": torch.get_num_threads(),
         },
     )
     console.print(f"warmup: {folder} after {steps} steps")
 
 
 if __name__ == "__main__":
-    with shown_to_user():
-        main()
+    run("tasks.warmup", main)

@@ -24,13 +24,13 @@ class Gradients(Engine):
     """An engine that keeps the gradients of each step instead of taking it."""
 
     def __init__(self, policy: Policy) -> None:
-        super().__init__(policy.model, learning_rate=0.1, max_grad_norm=1e9)
+        super().__init__(policy, learning_rate=0.1, max_grad_norm=1e9)
         self.taken: list[list[Tensor]] = []
         self.scales: list[float] = []
 
     def step(self, scale: float = 1.0) -> float:
         self.scales.append(scale)
-        self.taken.append([p.grad.clone() for p in self.model.parameters() if p.grad is not None])
+        self.taken.append([p.grad.clone() for p in self.policy.model.parameters() if p.grad is not None])
         self.optimiser.zero_grad()
         return 0.0
 
@@ -141,14 +141,14 @@ def test_mini_batches_and_iterations_are_optimiser_steps(policy: Policy, rollout
 
 def test_a_second_iteration_moves_off_policy_and_clips(policy: Policy, rollouts: list[Rollouts]) -> None:
     moved = copy.deepcopy(policy)
-    engine = Engine(moved.model, learning_rate=0.05, max_grad_norm=1e9)
+    engine = Engine(moved, learning_rate=0.05, max_grad_norm=1e9)
     made = update(moved, engine, batch_of(rollouts, [LIVE] * 3), grpo(iterations=3), SAMPLING)
     assert isinstance(made, Update) and made.clipped > 0
 
 
 def test_the_divergence_from_a_reference_is_none_at_first_and_grows(policy: Policy, rollouts: list[Rollouts]) -> None:
     moved = copy.deepcopy(policy)
-    engine = Engine(moved.model, learning_rate=0.01, max_grad_norm=1e9)
+    engine = Engine(moved, learning_rate=0.01, max_grad_norm=1e9)
     batch, settings = batch_of(rollouts, [LIVE] * 3), grpo(loss={"kl": 0.1})
     first = update(moved, engine, batch, settings, SAMPLING, reference=policy)
     second = update(moved, engine, batch, settings, SAMPLING, reference=policy)
@@ -158,7 +158,7 @@ def test_the_divergence_from_a_reference_is_none_at_first_and_grows(policy: Poli
 def test_scale_shrinks_the_step_with_the_live_share(policy: Policy, rollouts: list[Rollouts]) -> None:
     def moved_by(dead: DeadGroups) -> Tensor:
         mine = copy.deepcopy(policy)
-        engine = Engine(mine.model, learning_rate=0.01, max_grad_norm=1e9)
+        engine = Engine(mine, learning_rate=0.01, max_grad_norm=1e9)
         update(mine, engine, batch_of(rollouts, [LIVE, DEAD, DEAD], dead), grpo(), SAMPLING)
         return mine.model.get_input_embeddings().weight - policy.model.get_input_embeddings().weight
 
@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_stops_the_step_and_names_the_questions(
 ) -> None:
     broken = copy.deepcopy(policy)
     broken.model.get_input_embeddings().weight.data[:] = float("nan")
-    engine = Engine(broken.model, learning_rate=0.1, max_grad_norm=1.0)
+    engine = Engine(broken, learning_rate=0.1, max_grad_norm=1.0)
     with pytest.raises(UserError, match="the loss is nan on the completions of question-0"):
         update(broken, engine, batch_of(rollouts[:1], [LIVE]), grpo(), SAMPLING)
     assert not engine.optimiser.state
@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_the_step_and_names_the_questions(
 
 def test_a_gradient_that_is_not_finite_is_not_stepped_on(policy: Policy) -> None:
     mine = copy.deepcopy(policy)
-    engine = Engine(mine.model, learning_rate=0.1, max_grad_norm=1.0)
+    engine = Engine(mine, learning_rate=0.1, max_grad_norm=1.0)
     (mine.model.get_input_embeddings().weight.sum() * float("inf")).backward()
     with pytest.raises(UserError, match="the gradient's norm is"):
         engine.step()

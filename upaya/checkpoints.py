@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from upaya import processes
 from upaya.errors import UserError
 from upaya.files import fingerprint as fingerprint_of
 from upaya.files import read_json, replacing, sha256_file, write_json
@@ -33,6 +34,12 @@ class Checkpoints:
         self.fingerprint = fingerprint
 
     def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Write a checkpoint; of several processes the first does, and the others wait for it."""
+        with processes.first_alone():
+            if processes.rank() == 0:
+                self._save(step, tensors, state)
+
+    def _save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         name = self.folder / f"step-{step:06d}"
         weights = name.with_suffix(".safetensors")
         with replacing(weights) as partial:
@@ -53,6 +60,10 @@ class Checkpoints:
         What cannot be resumed is removed, saying so: a damaged one, after which the one before it is taken, and one
         made from other inputs or parameters.
         """
+        with processes.first_alone():
+            return self._latest()
+
+    def _latest(self) -> Checkpoint | None:
         found = sorted(self.folder.glob("step-*.json"), reverse=True)
         for path in found:
             weights = path.with_suffix(".safetensors")

@@ -70,6 +70,17 @@ def compare() -> None:
 
 
 @app.command()
+def plan(model: str = typer.Option("", help="a file under params/models/; the chosen one where none is given")) -> None:
+    """What a model needs in memory under every launch of params/launch/, and whether it fits."""
+    from upaya.params import load_curricula
+    from upaya.plan import show as show_plan
+    from upaya.rewards.schedules import load_regimes
+
+    curricula = load_curricula(load_regimes())
+    show_plan(curricula, model or curricula.model)
+
+
+@app.command()
 def track() -> None:
     """Rebuild MLflow from the histories and results of what is built."""
     from upaya.rebuild import rebuild

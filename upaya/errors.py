@@ -26,23 +26,34 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
 
 
+def in_words(error: BaseException) -> tuple[str, int] | None:
+    """The message and exit code of an error that is the user's to mend; None for any other."""
+    if isinstance(error, UserError):
+        return f"error: {error}", 1
+    if isinstance(error, Stopped):
+        return str(error), error.code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return (
+            f"error: no disk space left{where}. Nothing was left half-written and earlier outputs are untouched: free "
+            "some space and start again."
+        ), 1
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does without
+        return (
+            f"error: no memory left: {str(error).splitlines()[0]} `upaya plan` shows what takes it; a smaller "
+            "grpo.tokens_per_micro_batch, gradient_checkpointing, lora or a higher launch.zero need less."
+        ), 1
+    return None
+
+
 @contextmanager
 def shown_to_user() -> Iterator[None]:
-    """Turn the errors that are the user's to mend into one message on stderr and exit code 1."""
+    """Turn the errors that are the user's to mend into one message on stderr and an exit code."""
     try:
         yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        raise SystemExit(stopped.code) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        said = in_words(error)
+        if said is None:
             raise
-        print(
-            f"error: no disk space left{f' while writing {error.filename}' if error.filename else ''}. "
-            "Nothing was left half-written and earlier outputs are untouched: free some space and start again.",
-            file=sys.stderr,
-        )
-        raise SystemExit(1) from None
+        print(said[0], file=sys.stderr)
+        raise SystemExit(said[1]) from None

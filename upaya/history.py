@@ -6,22 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from upaya import processes
 from upaya.files import dumps, read_jsonl
 
 
 class History:
-    """An append-only file that a resumed run takes back to where its checkpoint was."""
+    """An append-only file that a resumed run takes back to where its checkpoint was. The first process writes it."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("ab")
+        self._file = (path if processes.rank() == 0 else Path(os.devnull)).open("ab")
 
     @property
     def offset(self) -> int:
         """Bytes written so far, all on disk: what a checkpoint remembers."""
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if processes.rank() == 0:
+            os.fsync(self._file.fileno())
         return self._file.tell()
 
     def append(self, record: dict[str, Any]) -> None:
@@ -30,6 +32,8 @@ class History:
 
     def truncate(self, offset: int) -> None:
         """Forget what was written after `offset`."""
+        if processes.rank():
+            return
         self._file.truncate(offset)
         self._file.seek(0, os.SEEK_END)
 

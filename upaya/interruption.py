@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from upaya import processes
 from upaya.errors import Stopped
 
 
@@ -13,6 +14,11 @@ class Request:
 
     def __init__(self) -> None:
         self.number: int | None = None
+
+    def made(self) -> bool:
+        """Whether any process of the stage has been asked; all of them call this at the same point of the loop."""
+        self.number = max(processes.gathered(self.number or 0)) or None
+        return self.number is not None
 
     def stop(self, saved: str) -> None:
         """Raise Stopped. Args: saved: what stands on disk, in words."""

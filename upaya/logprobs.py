@@ -36,7 +36,7 @@ def completion_logprobs(
     device = policy.model.device
     layout = Layout.of(prompts, prompt_of_row, tokens_RT, lengths).to(device)
     with attention(policy.model, packing.NAME):
-        logits = policy.model(
+        logits = policy.forward(
             input_ids=layout.tokens, position_ids=layout.positions, logits_to_keep=layout.predicts, use_cache=False,
             layout=layout,
         ).logits  # fmt: skip

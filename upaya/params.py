@@ -12,6 +12,7 @@ from upaya.grpo.alarm import Alarm
 from upaya.grpo.batch import DeadGroups, Drop, Refill
 from upaya.grpo.loss import Loss
 from upaya.grpo.switching import Condition, regimes_in
+from upaya.policy import Handling
 from upaya.questions import Selection
 from upaya.rewards.schedules import RegimesFile
 from upaya.sampling import SamplingParams
@@ -19,6 +20,7 @@ from upaya.validation import Declared, load_yaml
 
 CURRICULA = Path("params/curricula.yaml")
 MODELS = Path("params/models")
+LAUNCHES = Path("params/launch")
 RESERVED = ("base", "warmup", "auto", "compare")
 
 
@@ -42,14 +44,16 @@ class Pretraining(Declared):
     optimiser: Optimiser
 
 
-class ModelFile(Declared):
+class ModelFile(Handling):
     """params/models/*.yaml: a model from scratch (architecture and pretraining), or one that exists (path or hub)."""
 
     path: str | None = None
     hub: str | None = None
+    shape: dict[str, Any] | None = Field(
+        default=None, description="the configuration of a hub model, for `upaya plan` where it is not yet at hand"
+    )
     architecture: dict[str, Any] | None = None
     pretraining: Pretraining | None = None
-    system_prompt: str | None = None
 
     @model_validator(mode="after")
     def one_origin(self) -> Self:
@@ -57,6 +61,12 @@ class ModelFile(Declared):
             raise ValueError("give exactly one of 'path', 'hub' and 'architecture'")
         if (self.architecture is None) != (self.pretraining is None):
             raise ValueError("'architecture' and 'pretraining' go together")
+        positions = (self.architecture or {}).get("max_position_embeddings")
+        if self.pretraining and positions and self.pretraining.sequence_length > positions:
+            raise ValueError(
+                f"pretraining.sequence_length is {self.pretraining.sequence_length}, but the architecture has "
+                f"max_position_embeddings {positions}"
+            )
         return self
 
     @property
@@ -74,6 +84,23 @@ class UntilScore(Declared):
     samples: int = Field(gt=0)
 
 
+class Launch(Declared):
+    """In how many processes the training stages run, and what they share out."""
+
+    processes: int = Field(default=1, gt=0, description="in all, over all nodes")
+    zero: int = Field(default=0, ge=0, le=3, description="stage of DeepSpeed's ZeRO; 0: every process holds everything")
+    threads: int | None = Field(default=None, gt=0, description="of each process on a CPU; None: the cores, shared out")
+    hostfile: Path | None = Field(default=None, description="nodes and their slots, as DeepSpeed's launcher reads them")
+    device_memory: float | None = Field(
+        default=None, gt=0, description="GB of each device, for `upaya plan`; None: of this machine's"
+    )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the stage's own process is all there is."""
+        return self.processes == 1 and not self.zero
+
+
 class Warmup(Declared):
     """Supervised fine-tuning on question → gold completion, loss on the completion only.
 
@@ -84,6 +111,7 @@ class Warmup(Declared):
     max_steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     warmup_steps: int = Field(default=20, ge=0, description="steps over which the learning rate rises")
+    tokens_per_micro_batch: int = Field(default=16384, gt=0)
     optimiser: Optimiser
     until: UntilScore
 
@@ -177,6 +205,7 @@ class Curricula(Declared):
 
     seed: int = Field(ge=0)
     model: str
+    launch: str | Launch = Field(default="one-process", description="a file under params/launch/, or the settings")
     questions: Selection
     sampling: SamplingParams
     warmup: Warmup
@@ -243,8 +272,48 @@ def load_curricula(regimes: RegimesFile, path: Path = CURRICULA) -> Curricula:
             if parent in line:
                 raise UserError(f"{path}: key 'policies': a cycle of parents: {' → '.join([*line, parent])}")
             line.append(parent)
-    model_file(curricula.model)
+    _need_shares(curricula, load_model_file(curricula.model), load_launch(curricula.launch), path)
     return curricula
+
+
+def _need_shares(curricula: Curricula, model: ModelFile, launch: Launch, path: Path) -> None:
+    """Raises UserError where the processes cannot share out a batch, or ZeRO cannot do what is asked of it."""
+    batches = {
+        "grpo.prompts": curricula.grpo.prompts,
+        "warmup.batch_size": curricula.warmup.batch_size,
+        "warmup.until.questions": curricula.warmup.until.questions,
+    }
+    for key, size in batches.items():
+        if size < launch.processes:
+            raise UserError(
+                f"{path}: key '{key}': {launch.processes} processes cannot share out {size}; raise it to at least "
+                f"{launch.processes}, or lower launch.processes"
+            )
+    if model.pretraining and model.pretraining.batch_size < launch.processes:
+        raise UserError(
+            f"{model_file(curricula.model)}: key 'pretraining.batch_size': {launch.processes} processes cannot share "
+            f"out {model.pretraining.batch_size} windows; raise it, or lower launch.processes"
+        )
+    if launch.zero and curricula.grpo.compile:
+        raise UserError(
+            f"{path}: key 'grpo.compile': compiled layers and ZeRO do not go together; turn one of them off"
+        )
+    if launch.zero and curricula.grpo.precision == "bfloat16":
+        raise UserError(
+            f"{path}: key 'grpo.precision': under ZeRO it is the model that is in bfloat16: take this key out and "
+            f"write `dtype: bfloat16` in {model_file(curricula.model)}"
+        )
+
+
+def load_launch(launch: str | Launch) -> Launch:
+    """The settings of a launch. Raises UserError for an unknown name."""
+    if isinstance(launch, Launch):
+        return launch
+    path = LAUNCHES / f"{launch}.yaml"
+    if not path.is_file():
+        known = [file.stem for file in LAUNCHES.glob("*.yaml")]
+        raise UserError(f"{CURRICULA}: key 'launch': no file {path}; {nearest(launch, known)}")
+    return load_yaml(path, Launch)
 
 
 def need(known: Iterable[str], name: str, where: str, what: str) -> None:

@@ -1,19 +1,25 @@
 """A policy: a causal language model with its tokenizer, in the transformers layout."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
+from safetensors import SafetensorError
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from upaya.answers import TAGS
+from upaya import processes
+from upaya.answers import END_THINK, TAGS, THINK
 from upaya.errors import UserError
+from upaya.lora import Lora, need_targets
+from upaya.validation import Declared
 
 # Same bytes for the same inputs: without this, gradients of repeated places are added up by several threads in whatever
 # order they come (index_put on the CPU). What a GPU cannot do in a fixed order warns.
@@ -32,13 +38,44 @@ CHAT_TEMPLATE = (
 )
 
 
+class Handling(Declared):
+    """How a model is loaded and spoken to: what holds for any model in params/models/."""
+
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of the weights")
+    attention: Literal["sdpa"] = Field(
+        default="sdpa", description="of prompts; completions have functions of their own (packing, shared_prefix)"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="keep only each layer's input for the backward pass, and compute the rest again"
+    )
+    chat: bool = Field(default=True, description="prompts go through the tokenizer's chat template")
+    system_prompt: str | None = None
+    lora: Lora | None = Field(default=None, description="train adapters instead of all weights")
+
+
+class Room(NamedTuple):
+    """What a model's positions have to hold: the longest of these prompts, and a completion of so many tokens."""
+
+    prompts: Sequence[str]
+    completion: int
+
+
 @dataclass
 class Policy:
-    """A model and its tokenizer. Prompts go through the tokenizer's chat template where it has one."""
+    """A model and its tokenizer. Prompts go through the tokenizer's chat template where it has one.
+
+    Attributes:
+        passes: what passes with a gradient go through where that is not the model itself (DeepSpeed's engine).
+    """
 
     model: PreTrainedModel
     tokenizer: Any
     system_prompt: str | None = None
+    passes: Callable[..., Any] | None = None
+
+    def forward(self, **inputs: Any) -> Any:
+        """The model's output, with a gradient."""
+        return (self.passes or self.model)(**inputs)
 
     @property
     def eos_ids(self) -> list[int]:
@@ -62,7 +99,11 @@ class Policy:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode_completion(self, completion: str) -> list[int]:
-        """A completion's tokens with the end token: what SFT teaches."""
+        """A completion's tokens with the end token: what SFT teaches. What the template opens is not said again."""
+        if END_THINK in self.opening:
+            completion = completion.partition(END_THINK)[2]
+        elif self.opening:
+            completion = completion.removeprefix(THINK)
         return [*self.tokenizer(completion, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -70,7 +111,19 @@ class Policy:
         were it left out, what it spoils would count as right."""
         ends = set(self.eos_ids)
         end = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-        return str(self.tokenizer.decode(tokens[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        said = self.tokenizer.decode(tokens[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return f"{self.opening}{said}"
+
+    @cached_property
+    def opening(self) -> str:
+        """What the chat template says of the completion before the model does: "<think>" for some reasoning models."""
+        if not self.tokenizer.chat_template:
+            return ""
+        mark = "…"
+        asked = [{"role": "user", "content": mark}]
+        text = self.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        _, think, rest = text[text.rindex(mark) :].partition(THINK)
+        return (think + rest).strip()
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors, config and tokenizer into an existing folder."""
@@ -89,32 +142,134 @@ def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Keep of each layer its input only, and compute it again in the backward pass, under the same attention function:
+    by then the model has gone back to another one."""
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), attention(model, model.config._attn_implementation)
+
+    model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
+
+
 def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> None:
     """torch.compile each layer, for passes over whole sequences; rollouts leave it out (upaya/sampling.py)."""
     for layer in model.get_decoder().layers:
         layer.compile(dynamic=True, backend=backend)
 
 
-def load(source: str | Path, dtype: torch.dtype = torch.float32) -> Policy:
-    """A policy from a folder in the transformers layout or from a hub name.
+def load(source: str | Path, handling: Handling | None = None, room: Room | None = None) -> Policy:
+    """A policy from a folder in the transformers layout or from a hub name, where this process computes.
 
-    Raises UserError where there is no such model.
+    Args:
+        handling: what params/models/ says of it; None for what fits any model, with a chat template where there is one.
+        room: what its positions have to hold.
+
+    Raises:
+        UserError: there is no such model, or it cannot do what is asked of it. Whatever the configuration and the
+            tokenizer can tell is told before any weights are read.
     """
-    source = str(source)
+    source, asked = str(source), handling or Handling()
     looks_like_path = source.startswith((".", "/", "~")) or source.count("/") != 1
     if looks_like_path and not Path(source).expanduser().is_dir():
         raise UserError(f"no model at {source!r}: no such folder. Give a folder with config.json and weights.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, attn_implementation="sdpa")
+        config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
+        raise UserError(_not_loaded(source, error)) from None
+    policy = Policy(None, tokenizer, asked.system_prompt)  # type: ignore[arg-type]  # its weights come last
+    if handling and asked.chat and not tokenizer.chat_template:
         raise UserError(
-            f"cannot load a model from {source!r}: {str(error).splitlines()[0]} "
-            "Without network access, download the model elsewhere and give its folder as the path."
+            f"{source}: its tokenizer has no chat template. Add one (chat_template.jinja in its folder), or say "
+            "`chat: false` in the model's file under params/models/ to give it prompts as plain text."
+        )
+    if not asked.chat:
+        tokenizer.chat_template = None
+    _need_vocabulary(source, tokenizer, config)
+    if room:
+        _need_room(source, policy, config, room)
+    if asked.lora:
+        need_targets(source, config, asked.lora)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=getattr(torch, asked.dtype),
+            attn_implementation=asked.attention,
+            output_loading_info=True,
+        )
+        model, found = loaded
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(_not_loaded(source, error)) from None
+    except RuntimeError as error:  # transformers' word for weights of other shapes
+        raise UserError(
+            f"{source}: its weights are not those of the architecture in its config.json ({_first_line(error)}). Put "
+            "config.json and weights of one model into the folder."
         ) from None
-    if torch.cuda.is_available():
-        model.cuda()
-    return Policy(model, tokenizer)
+    strange = sorted([*found["missing_keys"], *(str(key) for key in found["mismatched_keys"])])
+    if strange:  # transformers would draw them at random
+        raise UserError(
+            f"{source}: its weights are not those of the architecture in its config.json: {len(strange)} are missing, "
+            f"{strange[0]} the first of them. Put config.json and weights of one model into the folder."
+        )
+    policy.model = model.to(processes.device())
+    silence_padding(policy)
+    if asked.gradient_checkpointing:
+        checkpoint_layers(policy.model)
+    return policy
+
+
+def silence_padding(policy: Policy) -> None:
+    """Where the vocabulary is padded beyond the tokenizer, what is no token gets no probability, in sampling and in
+    training alike (finite, for −∞ · 0 is not a number)."""
+    tokens = _tokens(policy.tokenizer)
+    if policy.model.config.get_text_config().vocab_size > tokens:
+        head = policy.model.get_output_embeddings()
+        head.register_forward_hook(lambda module, inputs, logits: logits.index_fill_(-1, beyond(logits), -1e4))
+
+        def beyond(logits: torch.Tensor) -> torch.Tensor:
+            return torch.arange(tokens, logits.shape[-1], device=logits.device)
+
+
+def _tokens(tokenizer: Any) -> int:
+    """One more than the highest id that a tokenizer knows."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _need_vocabulary(source: str, tokenizer: Any, config: Any) -> None:
+    tokens, size = _tokens(tokenizer), config.get_text_config().vocab_size
+    if tokens > size:
+        raise UserError(
+            f"{source}: its tokenizer knows {tokens} tokens, its model {size} (vocab_size in config.json): they do not "
+            "belong together. Put the tokenizer's files of this very model into the folder."
+        )
+
+
+def _need_room(source: str, policy: Policy, config: Any, room: Room) -> None:
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    likely = sorted(room.prompts, key=len)[-50:]  # the longest in characters
+    longest = max((len(policy.encode_prompt(prompt)) for prompt in likely), default=0)
+    if positions and longest + room.completion > positions:
+        raise UserError(
+            f"{source} has {positions} positions (max_position_embeddings), but the longest prompt takes {longest} "
+            f"tokens and a completion up to {room.completion}. Lower sampling.max_new_tokens in params/curricula.yaml "
+            "or choose easier questions or a model with more positions."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _not_loaded(source: str, error: Exception) -> str:
+    if Path(source).expanduser().is_dir():
+        return f"cannot load a model from {source}: {_first_line(error)}"
+    name = source.split("/")[-1]
+    return (
+        f"cannot load {source!r} from the hub: {_first_line(error)} Without network access: run "
+        f"`hf download {source} --local-dir {name}` where there is some, bring that folder here as models/{name}, and "
+        f"write `path: models/{name}` in place of `hub` in the model's file under params/models/."
+    )
 
 
 # --- from scratch ---------------------------------------------------------------------------------------------------
@@ -162,4 +317,4 @@ def from_config(architecture: dict[str, Any], tokenizer: Any, seed: int) -> Poli
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
     except (ValueError, KeyError, TypeError, ImportError) as error:
         raise UserError(f"the model file's 'architecture' does not make a model: {error}") from None
-    return Policy(model, tokenizer)
+    return Policy(model.to(processes.device()), tokenizer)

@@ -164,8 +164,9 @@ def probe_declared(name: str, source: str | Path | None = None) -> Report:
     regimes = load_regimes()
     curricula = load_curricula(regimes)
     questions = read(QUESTIONS, "validation", curricula.questions)
-    policy = load(source or POLICIES / name)
-    policy.system_prompt = load_model_file(curricula.model).system_prompt
+    handling = load_model_file(curricula.model)
+    policy = load(source, None) if source else load(POLICIES / name, handling)
+    policy.system_prompt = handling.system_prompt
     return probe(
         name, policy, questions, regimes.plain, curricula.probe, curricula.sampling, curricula.grpo.group_size,
         curricula.seed,

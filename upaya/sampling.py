@@ -31,6 +31,7 @@ class SamplingParams(Declared):
     max_new_tokens: int = Field(default=64, gt=0)
 
 
+ROWS_AT_ONCE = 512  # completions decoded side by side
 GREEDY = SamplingParams(temperature=0.0)
 
 
@@ -73,6 +74,11 @@ class Rollouts:
             padded("entropies_PGT", 0.0),
             torch.cat([part.finished_PG for part in parts]),
         )
+
+    def taken(self, groups: Sequence[int]) -> "Rollouts":
+        """The given groups, in the given order."""
+        tensors = {key: value[list(groups)] for key, value in vars(self).items() if isinstance(value, Tensor)}
+        return Rollouts(prompts=[self.prompts[group] for group in groups], **tensors)
 
     def texts(self, policy: Policy) -> list[list[str]]:
         return [
@@ -155,7 +161,7 @@ def sample(
     seed: int,
     step: int,
     prompt_indices: Sequence[int],
-    rows_at_once: int = 512,
+    rows_at_once: int = ROWS_AT_ONCE,
 ) -> Rollouts:
     """Sample `group_size` completions for each prompt.
 

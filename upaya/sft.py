@@ -1,6 +1,6 @@
 """Supervised training: pre-training on plain text, and warm-up on gold completions (SFT)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from upaya import processes
 from upaya.checkpoints import Checkpoints
-from upaya.engine import Engine
+from upaya.engine import Engine, engine_for
 from upaya.errors import UserError
 from upaya.grpo.measures import measure
 from upaya.history import History
 from upaya.interruption import stoppable
 from upaya.logprobs import completion_logprobs
+from upaya.micro_batches import micro_batches
 from upaya.order import prompt_order
 from upaya.packing import length_mask
 from upaya.params import Pretraining, Warmup
@@ -22,7 +24,8 @@ from upaya.policy import Policy
 from upaya.questions import Question
 from upaya.rewards.regimes import Regime
 from upaya.rewards.scoring import score
-from upaya.sampling import SamplingParams, sample
+from upaya.rollouts import roll_out
+from upaya.sampling import SamplingParams
 
 OnRecord = Callable[[dict[str, Any]], None]
 PRETRAIN_CHECKPOINT_EVERY = 100
@@ -36,6 +39,7 @@ def pretrain(
     work: Path,
     fingerprint: str,
     on_record: OnRecord,
+    zero: int = 0,
 ) -> int:
     """Next-token prediction on lines of plain text, packed into one stream and cut into windows; returns the steps.
 
@@ -44,13 +48,14 @@ def pretrain(
     ends = [policy.tokenizer.eos_token_id]
     stream = torch.tensor([t for line in lines for t in policy.tokenizer(line)["input_ids"] + ends])
     windows = len(stream) - params.sequence_length
-    engine = Engine(policy.model, **params.optimiser.model_dump())
+    engine = engine_for(policy, zero, **params.optimiser.model_dump())
 
-    def loss_at(step: int) -> Tensor:
+    def losses_at(step: int) -> Iterator[Tensor]:
         starts = np.random.Generator(np.random.Philox(key=[seed, step])).integers(0, windows, params.batch_size)
-        tokens = torch.stack([stream[start : start + params.sequence_length] for start in starts])
+        own = starts[processes.rank() :: processes.world()]
+        tokens = torch.stack([stream[start : start + params.sequence_length] for start in own])
         tokens = tokens.to(policy.model.device)
-        return policy.model(input_ids=tokens, labels=tokens, use_cache=False).loss
+        yield policy.forward(input_ids=tokens, labels=tokens, use_cache=False).loss * (len(own) / len(starts))
 
     def rate(step: int) -> float:
         rising = min(1.0, (step + 1) / max(1, params.warmup_steps))
@@ -60,7 +65,7 @@ def pretrain(
         return step == params.steps
 
     steps = _train(
-        policy, engine, loss_at, rate, stop, params.steps, PRETRAIN_CHECKPOINT_EVERY, work, fingerprint, on_record
+        policy, engine, losses_at, rate, stop, params.steps, PRETRAIN_CHECKPOINT_EVERY, work, fingerprint, on_record
     )
     renew_unseen_embeddings(policy, stream, seed)
     return steps
@@ -93,6 +98,7 @@ def warm_up(
     work: Path,
     fingerprint: str,
     on_record: OnRecord,
+    zero: int = 0,
 ) -> int:
     """SFT on question → gold completion, loss on the completion's tokens only; returns the steps taken.
 
@@ -104,24 +110,25 @@ def warm_up(
     until = params.until
     asked = list(validation[: until.questions])
     asked_prompts = [policy.encode_prompt(question.prompt) for question in asked]
-    engine = Engine(policy.model, **params.optimiser.model_dump())
+    engine = engine_for(policy, zero, **params.optimiser.model_dump())
 
-    def loss_at(step: int) -> Tensor:
+    def losses_at(step: int) -> Iterator[Tensor]:
         chosen = prompt_order(len(questions), step, params.batch_size, seed)
-        lengths = torch.tensor([len(golds[i]) for i in chosen])
-        longest = int(lengths.max())
-        tokens = torch.tensor([golds[i] + [policy.pad_id] * (longest - len(golds[i])) for i in chosen])
-        logprobs = completion_logprobs(policy, [prompts[i] for i in chosen], torch.arange(len(chosen)), tokens, lengths)
-        mask = length_mask(lengths, longest)
-        return -(logprobs * mask).sum() / mask.sum()
+        places, said = range(len(chosen)), [len(golds[i]) for i in chosen]
+        asked = [len(prompts[i]) for i in chosen]
+        for batch, counts in micro_batches(places, said, places, asked, params.tokens_per_micro_batch):
+            own = [chosen[place] for place in sorted(batch)]
+            lengths = torch.tensor([len(golds[i]) for i in own])
+            longest = int(lengths.max())
+            tokens = torch.tensor([golds[i] + [policy.pad_id] * (longest - len(golds[i])) for i in own])
+            logprobs = completion_logprobs(policy, [prompts[i] for i in own], torch.arange(len(own)), tokens, lengths)
+            yield -(logprobs * length_mask(lengths, longest)).sum() * counts / sum(said)
 
     def stop(step: int, record: dict[str, Any]) -> bool:
         """Measure every so often, adding what was found to the step's record."""
         if step % until.every and step != params.max_steps:
             return False
-        rollouts = sample(
-            policy, asked_prompts, until.samples, sampling, seed=seed, step=step, prompt_indices=range(len(asked))
-        )
+        rollouts = roll_out(engine, asked_prompts, until.samples, sampling, seed=seed, step=step)
         scores = score(rollouts.texts(policy), asked, regimes)
         share = scores.rewards_PG[until.regime].mean().item() / regimes[until.regime].maximum
         record["validation"] = {"score": share, **measure(rollouts, scores)}
@@ -130,7 +137,7 @@ def warm_up(
     return _train(
         policy,
         engine,
-        loss_at,
+        losses_at,
         lambda step: min(1.0, (step + 1) / max(1, params.warmup_steps)),
         stop,
         params.max_steps,
@@ -144,7 +151,7 @@ def warm_up(
 def _train(
     policy: Policy,
     engine: Engine,
-    loss_at: Callable[[int], Tensor],
+    losses_at: Callable[[int], Iterator[Tensor]],
     rate: Callable[[int], float],
     stop: Callable[[int, dict[str, Any]], bool],
     max_steps: int,
@@ -165,20 +172,25 @@ def _train(
     with stoppable() as request:
         while step < max_steps and not stopped:
             policy.model.train()
-            loss = loss_at(step)
-            engine.backward(loss)
+            own = 0.0
+            for part in losses_at(step):
+                engine.backward(part)
+                own += part.item()
+            loss = sum(processes.gathered(own))
             try:
                 norm = engine.step(rate(step))
             except UserError as error:
-                raise UserError(f"{work.name}: step {step + 1} is not taken: {error}, the loss {loss.item()}") from None
+                raise UserError(f"{work.name}: step {step + 1} is not taken: {error}, the loss {loss}") from None
             step += 1
-            record: dict[str, Any] = {"step": step, "loss": loss.item(), "grad_norm": norm}
+            record: dict[str, Any] = {"step": step, "loss": loss, "grad_norm": norm}
             stopped = stop(step, record)
             history.append(record)
             on_record(record)
-            if stopped or request.number or step % checkpoint_every == 0:
+            asked_to_stop = request.made()
+            if stopped or asked_to_stop or step % checkpoint_every == 0:
                 checkpoints.save(step, engine.tensors(), {"history_offset": history.offset, "stopped": stopped})
-            if request.number and not stopped:
+            if asked_to_stop and not stopped:
                 request.stop(f"{work.name} is saved at step {step}")
     history.close()
+    engine.finish()
     return step

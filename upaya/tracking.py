@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from upaya import processes
 from upaya.history import event_text
 
 # One request gives up soon instead of retrying for minutes, for the run does not wait for it.
@@ -54,7 +55,8 @@ def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 class Tracker:
-    """One MLflow run for one stage. Calls return at once; a thread sends what they said, in order.
+    """One MLflow run for one stage. Calls return at once; a thread sends what they said, in order. Of several processes
+    the first sends.
 
     `run_file` remembers the run, so that a stage that was killed goes on in it.
     """
@@ -67,12 +69,15 @@ class Tracker:
         self._thread = threading.Thread(target=self._send, name="mlflow", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if processes.rank() == 0:
+            self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if processes.rank():
+            return
         self._queue.put(("end", ("FINISHED" if kind is None else "FAILED",)))
         self._queue.put(None)
         self._thread.join(CLOSING_SECONDS)

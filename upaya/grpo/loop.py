@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from upaya.checkpoints import Checkpoints
-from upaya.engine import Engine
+from upaya.engine import engine_for
 from upaya.errors import UserError
 from upaya.grpo.alarm import collapses
 from upaya.grpo.batch import Batch
@@ -34,7 +34,8 @@ from upaya.questions import Question
 from upaya.rewards.regimes import Regime
 from upaya.rewards.schedules import Rewarding, Schedule
 from upaya.rewards.scoring import score
-from upaya.sampling import SamplingParams, sample
+from upaya.rollouts import roll_out
+from upaya.sampling import SamplingParams
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Stage:
         first_step: steps of GRPO that the policy's ancestors took; steps are counted from the warm-up on.
         last_step: where the common budget, or the stage's own limit, ends.
         generated_tokens: tokens that the ancestors' rollouts generated.
+        zero: stage of ZeRO, where several processes train (upaya/engine.py).
     """
 
     name: str
@@ -60,6 +62,7 @@ class Stage:
     grpo: Grpo
     generated_tokens: int = 0
     switched: dict[str, Any] | None = None
+    zero: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ def train(
         Stopped: SIGTERM or Ctrl-C asked for it; a checkpoint of the last update is saved.
     """
     grpo, sampling = stage.grpo, stage.sampling
-    engine = Engine(policy.model, learning_rate=stage.learning_rate, max_grad_norm=grpo.max_grad_norm, betas=grpo.betas)
+    engine = engine_for(
+        policy, stage.zero, learning_rate=stage.learning_rate, max_grad_norm=grpo.max_grad_norm, betas=grpo.betas
+    )
     checkpoints = Checkpoints(work / "checkpoints", fingerprint)
     history = History(work / "history.jsonl")
     statistics = RunningStatistics()
@@ -138,10 +143,8 @@ def train(
     with stoppable() as request:
         while step < stage.last_step and not handover:
             chosen = prompt_order(len(questions), step, grpo.prompts, stage.seed)
-            rollouts = sample(
-                policy, [prompts[i] for i in chosen], grpo.group_size, sampling,
-                seed=stage.seed, step=step, prompt_indices=range(len(chosen)),
-            )  # fmt: skip
+            asked = [prompts[i] for i in chosen]
+            rollouts = roll_out(engine, asked, grpo.group_size, sampling, seed=stage.seed, step=step)
             scores = score(rollouts.texts(policy), [questions[i] for i in chosen], regimes)
             solved_P = scores.exact_PG.all(dim=1)
             rewards_PG, weights = rewarding.rewards(step - stage.first_step, scores.rewards_PG, solved_P)
@@ -185,13 +188,14 @@ def train(
             handover = fired(stage.until, statistics) if stage.until else None
             if handover:
                 write({"event": "handover", "step": step, "regime": stage.regime, **handover.model_dump()})
-            done = handover is not None or step == stage.last_step
-            if done or request.number or step - saved >= grpo.checkpoint_every:
+            done, asked_to_stop = handover is not None or step == stage.last_step, request.made()
+            if done or asked_to_stop or step - saved >= grpo.checkpoint_every:
                 save()
                 saved = step
-            if request.number and not done:
+            if asked_to_stop and not done:
                 request.stop(f"{stage.name} is saved at step {step}")
     history.close()
+    engine.finish()
     return Outcome(step, tokens, handover)
 
 

@@ -1,22 +1,22 @@
 """One batch's optimiser steps: live groups only, in micro-batches by token budget."""
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from upaya import processes
 from upaya.engine import Engine
 from upaya.errors import UserError
 from upaya.grpo.advantages import group_advantages
 from upaya.grpo.batch import Batch
 from upaya.grpo.loss import completion_weights, policy_loss
 from upaya.logprobs import completion_logprobs
+from upaya.micro_batches import micro_batches
 from upaya.packing import length_mask
 from upaya.params import Grpo
 from upaya.policy import Policy
-from upaya.sampling import Rollouts, SamplingParams
+from upaya.sampling import SamplingParams
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ def update(
     group_size = lengths_PG.shape[1]
     on_policy = grpo.iterations * grpo.mini_batches == 1
     scale = batch.step_scale
+    lengths = rollouts.lengths_PG.flatten().tolist()
+    prompt_of = [row // group_size for row in range(len(lengths))]
+    prompt_lengths = [len(prompt) for prompt in rollouts.prompts]
     losses, norms, clipped, kl, tokens = [], [], 0.0, 0.0, 0
     policy.model.train()
     for part in grpo.iterations * parts:
@@ -72,7 +75,10 @@ def update(
         else:
             weights_PG = completion_weights(lengths_PG, lengths_PG[part], loss, sampling.max_new_tokens)
         losses.append(0.0)
-        for rows in micro_batches(learned, rollouts, grpo.tokens_per_micro_batch):
+        whole = [group * group_size + g for group in learned for g in range(group_size)]
+        budget = grpo.tokens_per_micro_batch
+        for batch_rows, counts in micro_batches(whole, lengths, prompt_of, prompt_lengths, budget):
+            rows = torch.tensor(batch_rows)
             places, of_row = (rows // group_size).unique(return_inverse=True)
             asked = [rollouts.prompts[place] for place in places.tolist()]
             own_lengths = rollouts.lengths_PG.flatten()[rows]
@@ -92,7 +98,7 @@ def update(
                 logprobs_RT.detach() if on_policy else rollouts.logprobs_PGT.flatten(0, 1)[rows, :longest],
                 advantages_PG.flatten()[rows],
                 length_mask(lengths_PG.flatten()[rows], longest),
-                weights_PG.flatten()[rows],
+                weights_PG.flatten()[rows] * counts,
                 loss,
                 reference_RT,
             )
@@ -101,9 +107,13 @@ def update(
                 names = ", ".join(batch.names[place] for place in places.tolist())
                 raise UserError(f"the loss is {losses[-1]} on the completions of {names}")
             engine.backward(value)
-            clipped, kl = clipped + metrics.clipped, kl + metrics.kl
-            tokens += int(lengths_PG.flatten()[rows].sum())
+            if counts:
+                clipped, kl = clipped + metrics.clipped, kl + metrics.kl
+                tokens += int(lengths_PG.flatten()[rows].sum())
         norms.append(engine.step(scale))
+    everyone = processes.gathered((losses, clipped, kl, tokens))
+    losses = [sum(parts) for parts in zip(*(found[0] for found in everyone), strict=True)]
+    clipped, kl, tokens = (sum(parts) for parts in zip(*(found[1:] for found in everyone), strict=True))
     return Update(
         loss=sum(losses) / len(losses),
         grad_norm=sum(norms) / len(norms),
@@ -112,24 +122,3 @@ def update(
         live_groups=len(live),
         step_scale=scale,
     )
-
-
-def micro_batches(groups: Sequence[int], rollouts: Rollouts, budget: int) -> Iterator[Tensor]:
-    """The groups' completions sorted by length, as many at once as fit the budget of tokens: rows [R], where completion
-    g of group p is row p · G + g. A prompt counts once in each micro-batch that holds its completions."""
-    group_size = rollouts.lengths_PG.shape[1]
-    lengths = rollouts.lengths_PG.flatten().tolist()
-    rows = [group * group_size + g for group in groups for g in range(group_size)]
-    batch: list[int] = []
-    held, prompts = 0, set[int]()
-    for row in sorted(rows, key=lambda row: (lengths[row], row)):
-        group = row // group_size
-        more = lengths[row] + (0 if group in prompts else len(rollouts.prompts[group]))
-        if batch and held + more > budget:
-            yield torch.tensor(batch)
-            batch, held, prompts = [], 0, set()
-            more = lengths[row] + len(rollouts.prompts[group])
-        batch.append(row)
-        held += more
-        prompts.add(group)
-    yield torch.tensor(batch)
