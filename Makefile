@@ -1,7 +1,7 @@
 # make run    set everything up, then build the default curriculum and show what came of it
 # make compare  the same for every arm of the comparison, side by side
 # make test   set everything up, then check format, lint, types and run the tests
-# make bench  a GRPO step beside TRL's; make bench-equality: its losses and gradients
+# make bench  a GRPO step beside TRL's, and in two processes; make bench-equality: its losses and gradients
 # make setup  only the environment in .venv
 SHELL := /bin/bash
 PYTHON ?= python3.11
@@ -19,6 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench bench-equality
 bench: setup .venv-trl/ready
 	@python -m bench.performance
+	@python -m bench.scaling
 
 bench-equality: setup .venv-trl/ready
 	@python -m bench.equality

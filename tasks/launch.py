@@ -168,11 +168,12 @@ def free_port() -> int:
 def _say_why(code: int, errors: Path, count: int) -> int:
     """Show what the process that failed first said, for those after it say only that it is gone."""
     told = sorted((json.loads(path.read_text()) for path in errors.glob("*.json")), key=lambda error: error["at"])
-    if not told:
+    silent = sorted(set(range(count)) - {error["rank"] for error in told})
+    if not told or (silent and "by peer" in told[0]["message"]):
         print(
-            f"error: a process ended without a word (the launcher's exit code is {code}): it may have been killed for "
-            "want of memory; `upaya plan` says what the settings need. The same command goes on from the last "
-            "checkpoint.",
+            f"error: process {silent[0] + 1} of {count} ended without a word (the launcher's exit code is {code}): it "
+            "may have been killed for want of memory; `upaya plan` says what the settings need. The same command goes "
+            "on from the last checkpoint.",
             file=sys.stderr,
         )
         return 1

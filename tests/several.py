@@ -9,15 +9,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from upaya import processes
 from upaya.answers import Completion
+from upaya.engine import engine_for
 from upaya.grpo.loop import Stage, train
-from upaya.params import Grpo, Warmup
-from upaya.policy import Policy, from_config, train_tokenizer
+from upaya.logprobs import completion_logprobs
+from upaya.lora import Lora, add_lora, merge_lora
+from upaya.params import Grpo, Pretraining, Warmup
+from upaya.policy import Handling, Policy, from_config, load, train_tokenizer
 from upaya.questions import Question
 from upaya.rewards.regimes import Regime
+from upaya.rollouts import roll_out
 from upaya.sampling import SamplingParams
-from upaya.sft import warm_up
+from upaya.sft import pretrain, warm_up
 
 VALUES = ["有见", "无见", "有对", "无对", "善", "无记"]
 LINES = [f"眼界，{a}、{b}。<think>眼</think><answer>{b}</answer>" for a in VALUES for b in VALUES]
@@ -46,6 +52,10 @@ GRPO = Grpo.model_validate(
     {"budget": 4, "prompts": 5, "group_size": 4, "max_grad_norm": 1.0, "tokens_per_micro_batch": 60,
      "checkpoint_every": 2}
 )  # fmt: skip
+PRETRAINING = Pretraining.model_validate(
+    {"vocab_size": 320, "steps": 3, "batch_size": 3, "sequence_length": 16, "warmup_steps": 2,
+     "optimiser": {"learning_rate": 1e-3, "max_grad_norm": 1.0}}
+)  # fmt: skip
 WARMUP = Warmup.model_validate(
     {"max_steps": 4, "batch_size": 5, "optimiser": {"learning_rate": 1e-3, "max_grad_norm": 1.0},
      "tokens_per_micro_batch": 40, "until": {"regime": "lenient", "score": 1, "every": 2, "questions": 3, "samples": 2}}
@@ -58,10 +68,12 @@ def start() -> Policy:
 
 
 def way(work: Path, zero: int, last_step: int = 4) -> tuple[list[dict[str, Any]], Policy]:
-    """Four steps of SFT, then those of GRPO up to the last; the records of both."""
+    """Three steps of pre-training, four of SFT, then those of GRPO up to the last; the records of all."""
     records: list[dict[str, Any]] = []
     policy = start()
-    (work / "sft").mkdir(parents=True, exist_ok=True)
+    for stage in ("base", "sft", "grpo"):
+        (work / stage).mkdir(parents=True, exist_ok=True)
+    pretrain(policy, LINES, PRETRAINING, 1, work / "base", "same", records.append, zero=zero)
     warm_up(policy, QUESTIONS, QUESTIONS, WARMUP, SAMPLING, LENIENT, 1, work / "sft", "same", records.append, zero=zero)
     stage = Stage(
         name="lenient", regime="lenient", learning_rate=1e-4, first_step=0, last_step=last_step, until=None, seed=1,
@@ -71,18 +83,41 @@ def way(work: Path, zero: int, last_step: int = 4) -> tuple[list[dict[str, Any]]
     return records, policy
 
 
+def adapted(folder: Path, zero: int) -> tuple[list[float], Policy]:
+    """Four steps of adapters beside frozen weights in bfloat16, with gradient checkpointing: the gradients' norms."""
+    policy = load(folder, Handling(dtype="bfloat16", gradient_checkpointing=True))
+    add_lora(policy.model, Lora(rank=4, alpha=8), seed=1)
+    engine = engine_for(policy, zero, learning_rate=1e-2, max_grad_norm=1.0)
+    policy.model.train()
+    prompt, gold = policy.encode_prompt("眼界？"), policy.encode_completion("<think>眼</think><answer>无见</answer>")
+    own = range(4)[processes.rank() :: processes.world()]
+    tokens, lengths = torch.tensor([gold] * len(own)), torch.tensor([len(gold)] * len(own))
+    norms = []
+    for _ in range(4):
+        logprobs = completion_logprobs(policy, [prompt] * len(own), torch.arange(len(own)), tokens, lengths)
+        engine.backward(-logprobs.sum() / (4 * len(gold)))
+        norms.append(engine.step())
+    roll_out(engine, [prompt, prompt], 2, SAMPLING, seed=1, step=0)
+    engine.finish()
+    merge_lora(policy.model)
+    return norms, policy
+
+
 def main(folder: Path) -> None:
     processes.join()
     for zero in range(4):
         records, policy = way(folder / f"half-{zero}", zero, HALF)
         if processes.rank() == 0:
             (folder / f"zero-{zero}.json").write_text(json.dumps(records))
-            (folder / f"half-{zero}/grpo").mkdir(exist_ok=True)
         records, policy = way(folder / f"half-{zero}", (zero + 1) % 4)  # from the checkpoints of the stage before
         if processes.rank() == 0:
             (folder / f"rest-{zero}.json").write_text(json.dumps(records))
-            (folder / f"policy-{zero}").mkdir()
             policy.save(folder / f"policy-{zero}")
+    for zero in (2, 3):
+        norms, policy = adapted(folder / "model", zero)
+        if processes.rank() == 0:
+            (folder / f"norms-{zero}.json").write_text(json.dumps(norms))
+            policy.save(folder / f"adapted-{zero}")
     processes.leave()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import real_models
 import several
 import torch
 from conftest import activated, edit, run
@@ -34,6 +35,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes have left what they saw."""
     folder = tmp_path_factory.mktemp("together")
+    real_models.make(folder / "model")
     launch = Launch(processes=2, threads=1)
     found = subprocess.run(
         [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29655",
@@ -58,7 +60,7 @@ def test_processes_see_what_one_sees(alone: tuple[list[dict[str, Any]], Any], to
     one, half = alone[0], json.loads((together / f"zero-{zero}.json").read_text())
     sft = [record["loss"] for record in one if "loss" in record]
     assert [record["loss"] for record in half if "loss" in record] == pytest.approx(sft, rel=1e-4)
-    assert len(sft) == several.WARMUP.max_steps
+    assert len(sft) == several.PRETRAINING.steps + several.WARMUP.max_steps
     assert drawn(half) == drawn(one)[: several.HALF]  # the same completions
     assert [r["trained"] for r in half if "trained" in r] == [r["trained"] for r in one if "trained" in r][
         : several.HALF
@@ -79,6 +81,18 @@ def test_a_checkpoint_is_resumed_under_another_stage(
     saved = AutoModelForCausalLM.from_pretrained(together / f"policy-{zero}")  # the plain layout, whatever made it
     for ours, theirs in zip(saved.parameters(), alone[1].model.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize("zero", [2, 3])
+def test_adapters_beside_frozen_weights(together: Path, zero: int) -> None:
+    norms, policy = several.adapted(together / "model", 0)
+    assert json.loads((together / f"norms-{zero}.json").read_text()) == pytest.approx(norms, rel=2e-2)
+    merged, ours = (
+        AutoModelForCausalLM.from_pretrained(together / f"adapted-{zero}"),
+        dict(policy.model.named_parameters()),
+    )
+    for name, parameter in merged.named_parameters():
+        assert torch.allclose(parameter.float(), ours[name].float(), atol=1e-2)
 
 
 def test_a_batch_is_shared_out_evenly_and_wholly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +160,14 @@ def test_sigterm_reaches_all_and_another_number_of_processes_goes_on(project: Pa
     assert said.count("stopped by SIGTERM; lenient is saved at step") == 1
     assert gone(project)
     step = int(said.split("saved at step ")[1].split(".")[0])
-    # The rest in one process, after a kill of all by the loss of the stage's own process.
+    # A process that is killed ends the stage.
+    process = begun(project, log, processes=2, zero=2)
+    second = [worker for worker in workers(project) if worker.environ().get("RANK") == "1"]
+    second[0].kill()
+    assert process.wait(60) == 1
+    assert "error: process 2 of 2 ended without a word" in log.read_text()
+    assert gone(project)
+    # The stage that is killed ends its processes. The rest in one process.
     process = begun(project, log, processes=2, zero=1)
     process.kill()
     assert gone(project)
