@@ -5,6 +5,7 @@ than one process or for ZeRO, that command starts the launcher, passes on what i
 error of the process that failed first.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -108,7 +109,8 @@ def _start(launch: Launch, program: str) -> int:
             asked.append(number)
             workers = _workers(launcher.pid)
             for process in workers:
-                process.send_signal(number)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
             if not workers:
                 os.killpg(launcher.pid, number)
 
@@ -120,7 +122,7 @@ def _start(launch: Launch, program: str) -> int:
                 signal.signal(number, handler)
             for process in _workers(launcher.pid):
                 process.kill()
-        if code and asked and not list(Path(folder).iterdir()):
+        if code and asked and not list(Path(folder).glob("*.json")):
             print("stopped before the first step. The same command starts again.", file=sys.stderr)
             return 128 + asked[0]
         return _say_why(code, Path(folder), launch.processes) if code else 0
@@ -138,7 +140,7 @@ def worker_environment(launch: Launch, errors: Path) -> dict[str, str]:
     if not torch.cuda.is_available():
         own["DS_ACCELERATOR"] = "cpu"
     if launch.hostfile:  # the launcher takes to the other nodes what stands in this file
-        passed_on = errors.with_suffix(".env")
+        passed_on = errors / "environment"
         passed_on.write_text("".join(f"{key}={value}\n" for key, value in own.items()))
         own["DS_ENV_FILE"] = str(passed_on)
     return own
