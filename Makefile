@@ -43,7 +43,7 @@ test: setup
 	ruff format --check .
 	ruff check .
 	mypy
-	pytest
+	pytest -n 2 --dist loadgroup
 
 format: setup
 	ruff format .

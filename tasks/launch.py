@@ -125,7 +125,7 @@ def _start(launch: Launch, program: str) -> int:
         if code and asked and not list(Path(folder).glob("*.json")):
             print("stopped before the first step. The same command starts again.", file=sys.stderr)
             return 128 + asked[0]
-        return _say_why(code, Path(folder), launch.processes) if code else 0
+        return say_why(code, Path(folder), launch.processes) if code else 0
 
 
 def worker_environment(launch: Launch, errors: Path) -> dict[str, str]:
@@ -167,7 +167,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _say_why(code: int, errors: Path, count: int) -> int:
+def say_why(code: int, errors: Path, count: int) -> int:
     """Show what the process that failed first said, for those after it say only that it is gone."""
     told = sorted((json.loads(path.read_text()) for path in errors.glob("*.json")), key=lambda error: error["at"])
     silent = sorted(set(range(count)) - {error["rank"] for error in told})

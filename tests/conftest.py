@@ -84,6 +84,14 @@ def copy_project(folder: Path) -> Path:
     return project
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (`make test`: one worker a core), all tests on the built project go to one worker, so that it is
+    built once; the others go by file, for their fixtures' sake."""
+    for item in items:
+        built_once = "built" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("built" if built_once else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose `dvc repro` has run. Tests that change it work on a copy."""

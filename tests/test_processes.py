@@ -17,7 +17,7 @@ import torch
 from conftest import activated, edit, run
 from transformers import AutoModelForCausalLM
 
-from tasks.launch import hosts, worker_environment
+from tasks.launch import hosts, say_why, worker_environment
 from upaya.errors import UserError
 from upaya.micro_batches import micro_batches, share
 from upaya.params import Launch
@@ -160,13 +160,6 @@ def test_sigterm_reaches_all_and_another_number_of_processes_goes_on(project: Pa
     assert said.count("stopped by SIGTERM; lenient is saved at step") == 1
     assert gone(project)
     step = int(said.split("saved at step ")[1].split(".")[0])
-    # A process that is killed ends the stage.
-    process = begun(project, log, processes=2, zero=2)
-    second = [worker for worker in workers(project) if worker.environ().get("RANK") == "1"]
-    second[0].kill()
-    assert process.wait(60) == 1
-    assert "error: process 2 of 2 ended without a word" in log.read_text()
-    assert gone(project)
     # The stage that is killed ends its processes. The rest in one process.
     process = begun(project, log, processes=2, zero=1)
     process.kill()
@@ -195,6 +188,24 @@ def test_one_process_that_fails_ends_the_stage_with_its_own_error(project: Path,
     assert said.count("ZeroDivisionError: of the second only") == 1 and "Traceback" not in said
     assert gone(project)
     assert (project / "policies/lenient/model.safetensors").is_file()  # the former outputs
+
+
+def test_the_first_error_is_shown_and_a_process_that_was_killed_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(rank: int, at: float, message: str, known: bool) -> None:
+        error = {"rank": rank, "at": at, "message": message, "known": known, "code": 1}
+        (tmp_path / f"{rank}.json").write_text(json.dumps(error))
+
+    assert say_why(1, tmp_path, 3) == 1
+    assert "process 1 of 3 ended without a word" in capsys.readouterr().err
+    told(0, 2.0, "RuntimeError: Connection closed by peer", known=False)
+    told(2, 3.0, "RuntimeError: Connection closed by peer", known=False)
+    assert say_why(1, tmp_path, 3) == 1
+    assert "process 2 of 3 ended without a word" in capsys.readouterr().err
+    told(1, 1.0, "error: no disk space left", known=True)
+    assert say_why(1, tmp_path, 3) == 1
+    assert capsys.readouterr().err == "error: no disk space left\n"
 
 
 @pytest.mark.parametrize(
