@@ -109,6 +109,8 @@ def needs(shape: Shape, model: ModelFile, curricula: Curricula, launch: Launch, 
     kept = 8 if trained_width == 4 and not launch.zero else 12  # moments, and float32 weights where there are none yet
     tokens = max(curricula.grpo.tokens_per_micro_batch, curricula.warmup.tokens_per_micro_batch)
     in_layer = 6 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 4 * shape.intermediate
+    if model.lora:  # beside each linear layer's output the adapter's, before and after it is scaled
+        in_layer += 2 * (shape.queries + 2 * shape.keys + 2 * shape.hidden + 2 * shape.intermediate)
     in_layers = shape.hidden * shape.layers + in_layer if model.gradient_checkpointing else in_layer * shape.layers
     rows = min(ROWS_AT_ONCE, math.ceil(curricula.grpo.prompts / share) * curricula.grpo.group_size)
     held = rows * curricula.sampling.max_new_tokens + math.ceil(rows / curricula.grpo.group_size) * prompt_tokens
