@@ -18,7 +18,7 @@ from upaya.engine import Engine
 from upaya.errors import UserError
 from upaya.logprobs import completion_logprobs
 from upaya.lora import Lora, add_lora, merge_lora
-from upaya.policy import Handling, Policy, Room, load
+from upaya.policy import Handling, Policy, Room, from_config, load, train_tokenizer
 from upaya.sampling import GREEDY, SamplingParams, sample
 
 GOLD = "<think>眼界</think><answer>无见</answer>"
@@ -197,6 +197,20 @@ def test_a_tokenizer_of_another_model(folder: Path, tmp_path: Path) -> None:
     (other / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
     with pytest.raises(UserError, match=r"tokenizer knows \d+ tokens, its model 300 \(vocab_size"):
         load(other, Handling())
+
+
+@pytest.mark.parametrize("model_type", ["qwen2", "llama"])
+def test_a_model_from_scratch_is_loaded_again(tmp_path: Path, model_type: str) -> None:
+    made = from_config(
+        {"model_type": model_type, **real_models.SIZES}, train_tokenizer(["眼界，无见。"] * 3, 320), seed=1
+    )
+    made.save(tmp_path)
+    again = load(tmp_path, Handling())
+    prompt = again.encode_prompt("眼界？")
+    assert prompt == made.encode_prompt("眼界？") and again.eos_ids == made.eos_ids and again.pad_id == made.pad_id
+    drawn = [sample(policy, [prompt], 4, SamplingParams(max_new_tokens=8), seed=1, step=0, prompt_indices=[0])
+             for policy in (made, again)]  # fmt: skip
+    assert torch.equal(drawn[0].tokens_PGT, drawn[1].tokens_PGT)
 
 
 def test_lora_targets_that_match_no_module(folder: Path, tmp_path: Path) -> None:

@@ -237,11 +237,15 @@ def _tokens(tokenizer: Any) -> int:
 
 
 def _need_vocabulary(source: str, tokenizer: Any, config: Any) -> None:
-    tokens, size = _tokens(tokenizer), config.get_text_config().vocab_size
-    if tokens > size:
+    """Raise UserError where text becomes tokens that the model does not have. A special token may lie beyond them where
+    nothing uses it: transformers' tokenizer for qwen2 adds one to any tokenizer that comes without it."""
+    size, added = config.get_text_config().vocab_size, tokenizer.added_tokens_decoder
+    used = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    beyond = [i for i in tokenizer.get_vocab().values() if i >= size]
+    if any(i in used or i not in added or not added[i].special for i in beyond):
         raise UserError(
-            f"{source}: its tokenizer knows {tokens} tokens, its model {size} (vocab_size in config.json): they do not "
-            "belong together. Put the tokenizer's files of this very model into the folder."
+            f"{source}: its tokenizer knows {_tokens(tokenizer)} tokens, its model {size} (vocab_size in config.json): "
+            "they do not belong together. Put the tokenizer's files of this very model into the folder."
         )
 
 
