@@ -12,7 +12,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ import typer
 from rich.table import Table
 
 from bench.performance import LARGER
-from tasks.launch import free_port, worker_environment
+from tasks.launch import launcher_command, worker_environment
 from upaya import processes
 from upaya.engine import engine_for
 from upaya.errors import UserError, shown_to_user
@@ -91,13 +90,11 @@ def worker(zero: int) -> None:
 
 def measured(count: int, zero: int) -> dict[str, list[float]]:
     """Seconds of each part, per step, the first left out."""
+    launch = Launch(processes=count, threads=1)
     with tempfile.TemporaryDirectory() as folder:
         found = subprocess.run(
-            [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", str(count), "--master_addr", "127.0.0.1",
-             "--master_port", str(free_port()), "--no_local_rank", "--log_level", "critical",
-             "--module", "bench.scaling", "--worker", str(zero)],
-            env=dict(os.environ) | worker_environment(Launch(processes=count, threads=1), Path(folder)),
-            capture_output=True, text=True,
+            launcher_command(launch, "--module", "bench.scaling", "--worker", str(zero)),
+            env=dict(os.environ) | worker_environment(launch, Path(folder)), capture_output=True, text=True,
         )  # fmt: skip
     lines = [line for line in found.stdout.splitlines() if line.startswith("SPENT ")]
     if not lines:

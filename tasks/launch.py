@@ -92,15 +92,11 @@ def hosts(hostfile: Path) -> dict[str, int]:
 def _start(launch: Launch, program: str) -> int:
     """Run the program under the launcher; returns its exit code, once all its processes have ended."""
     with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
-        command = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--log_level", "critical"]
-        if launch.hostfile:
-            command += ["--hostfile", str(launch.hostfile)]
-        else:
-            command += ["--num_gpus", str(launch.processes), "--master_addr", "127.0.0.1"]
-        command += ["--master_port", str(free_port()), "--module", program, *sys.argv[1:]]
         # In a session of its own: Ctrl-C comes to this process only, which asks the others to stop one time, not twice.
         launcher = subprocess.Popen(
-            command, env=dict(os.environ) | worker_environment(launch, Path(folder)), start_new_session=True
+            launcher_command(launch, "--module", program, *sys.argv[1:]),
+            env=dict(os.environ) | worker_environment(launch, Path(folder)),
+            start_new_session=True,
         )
 
         asked: list[int] = []
@@ -126,6 +122,16 @@ def _start(launch: Launch, program: str) -> int:
             print("stopped before the first step. The same command starts again.", file=sys.stderr)
             return 128 + asked[0]
         return say_why(code, Path(folder), launch.processes) if code else 0
+
+
+def launcher_command(launch: Launch, *program: str) -> list[str]:
+    """DeepSpeed's launcher for a program: a file, or `--module` and its name, and its arguments."""
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--log_level", "critical"]
+    if launch.hostfile:
+        command += ["--hostfile", str(launch.hostfile)]
+    else:
+        command += ["--num_gpus", str(launch.processes), "--master_addr", "127.0.0.1"]
+    return [*command, "--master_port", str(_free_port()), *program]
 
 
 def worker_environment(launch: Launch, errors: Path) -> dict[str, str]:
@@ -161,7 +167,7 @@ def _workers(launcher: int) -> list[psutil.Process]:
     return found
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -172,8 +178,9 @@ def say_why(code: int, errors: Path, count: int) -> int:
     told = sorted((json.loads(path.read_text()) for path in errors.glob("*.json")), key=lambda error: error["at"])
     silent = sorted(set(range(count)) - {error["rank"] for error in told})
     if not told or (silent and "by peer" in told[0]["message"]):
+        which = f"process {silent[0] + 1} of {count}" if told else f"one of {count} processes"
         print(
-            f"error: process {silent[0] + 1} of {count} ended without a word (the launcher's exit code is {code}): it "
+            f"error: {which} ended without a word (the launcher's exit code is {code}): it "
             "may have been killed for want of memory; `upaya plan` says what the settings need. The same command goes "
             "on from the last checkpoint.",
             file=sys.stderr,

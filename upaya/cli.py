@@ -25,12 +25,16 @@ def ask(
     samples: int = typer.Option(0, help="sampled completions to show beside the greedy one"),
 ) -> None:
     """Ask a policy a question."""
+    from upaya.params import load_curricula, load_model_file
     from upaya.policy import load
+    from upaya.rewards.schedules import load_regimes
     from upaya.sampling import GREEDY, SamplingParams, sample
     from upaya.script import Converter
 
     folder = Path("policies") / policy
-    model = load(folder if folder.is_dir() else policy)
+    built = folder.is_dir()
+    # One of ours is asked as it was trained: with its system prompt, in its precision.
+    model = load(folder, load_model_file(load_curricula(load_regimes()).model)) if built else load(policy)
     prompt = [model.encode_prompt(Converter().simplify(question))]
     console.print(sample(model, prompt, 1, GREEDY, seed=0, step=0, prompt_indices=[0]).texts(model)[0][0], markup=False)
     if samples:

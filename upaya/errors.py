@@ -6,6 +6,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+LESS_MEMORY = (
+    "`upaya plan` shows what takes it; a smaller grpo.tokens_per_micro_batch, gradient_checkpointing, lora or a higher "
+    "launch.zero need less."
+)
+
 
 class UserError(Exception):
     """A mistake in an input, a parameter or the surroundings. Programs print it without a traceback and exit with 1."""
@@ -39,10 +44,7 @@ def in_words(error: BaseException) -> tuple[str, int] | None:
             "some space and start again."
         ), 1
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does without
-        return (
-            f"error: no memory left: {str(error).splitlines()[0]} `upaya plan` shows what takes it; a smaller "
-            "grpo.tokens_per_micro_batch, gradient_checkpointing, lora or a higher launch.zero need less."
-        ), 1
+        return f"error: no memory left: {str(error).splitlines()[0]} {LESS_MEMORY}", 1
     return None
 
 

@@ -6,7 +6,7 @@ state from ZeRO stage 1 on, gradients from 2 on, weights at 3.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import torch
 from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from upaya.errors import UserError
+from upaya.errors import LESS_MEMORY, UserError
+from upaya.files import read_jsonl
 from upaya.lora import Lora, linear_layers
 from upaya.params import LAUNCHES, Curricula, Launch, ModelFile, load_launch, load_model_file
 from upaya.progress import console
@@ -70,18 +71,15 @@ class Shape:
     vocabulary: int
 
 
-def shape_of(model: ModelFile, vocabulary: int | None = None) -> Shape:
+def shape_of(model: ModelFile) -> Shape:
     """The sizes of a model, from its configuration alone.
-
-    Args:
-        vocabulary: of a model from scratch, whose tokenizer is yet to be trained.
 
     Raises:
         UserError: the configuration of a hub model is not at hand and its file gives no `shape`.
     """
     config = _config(model)
-    if vocabulary:
-        config.vocab_size = vocabulary
+    if model.pretraining:  # its tokenizer is yet to be trained
+        config.vocab_size = model.pretraining.vocab_size
     with torch.device("meta"):
         built = AutoModelForCausalLM.from_config(config)
     parameters = sum(p.numel() for p in built.parameters())
@@ -107,6 +105,9 @@ def needs(shape: Shape, model: ModelFile, curricula: Curricula, launch: Launch, 
     weights = shape.parameters * width * copies
     trained_width = 4 if model.lora else width  # adapters are in float32
     kept = 8 if trained_width == 4 and not launch.zero else 12  # moments, and float32 weights where there are none yet
+    gradient = (
+        trained_width if launch.zero or trained_width == 4 else 4 + trained_width
+    )  # then of the float32 copies too
     tokens = max(curricula.grpo.tokens_per_micro_batch, curricula.warmup.tokens_per_micro_batch)
     in_layer = 6 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 4 * shape.intermediate
     if model.lora:  # beside each linear layer's output the adapter's, before and after it is scaled
@@ -116,9 +117,7 @@ def needs(shape: Shape, model: ModelFile, curricula: Curricula, launch: Launch, 
     held = rows * curricula.sampling.max_new_tokens + math.ceil(rows / curricula.grpo.group_size) * prompt_tokens
     return Needs(
         weights=weights / (share if launch.zero == 3 else 1),
-        gradients=shape.trained
-        * (width if launch.zero else 4 + (width if trained_width < 4 else 0))
-        / (share if launch.zero >= 2 else 1),
+        gradients=shape.trained * gradient / (share if launch.zero >= 2 else 1),
         optimiser=shape.trained * kept / (share if launch.zero >= 1 else 1),
         gathered=weights if launch.zero == 3 else 0.0,
         activations=tokens * (in_layers + shape.vocabulary) * width,
@@ -136,17 +135,10 @@ def device_memory(launch: Launch) -> float:
     return float(psutil.virtual_memory().total) / launch.processes
 
 
-def planned(curricula: Curricula, name: str, launch: Launch) -> Needs:
-    """What the model of params/models/<name>.yaml needs under a launch."""
-    model = load_model_file(name)
-    vocabulary = model.pretraining.vocab_size if model.pretraining else None
-    return needs(shape_of(model, vocabulary), model, curricula, launch, _prompt_tokens())
-
-
 def show(curricula: Curricula, name: str) -> None:
     """A table for one model: every launch under params/launch/, the chosen one marked."""
-    model = load_model_file(name)
-    shape = shape_of(model, model.pretraining.vocab_size if model.pretraining else None)
+    model, longest = load_model_file(name), _prompt_tokens()
+    shape = shape_of(model)
     what = f"LoRA of rank {model.lora.rank}" if model.lora else "all weights"
     table = Table(
         title=f"{name}: {shape.parameters / 1e6:,.1f} M parameters, {shape.trained / 1e6:,.1f} M trained ({what}), "
@@ -154,14 +146,13 @@ def show(curricula: Curricula, name: str) -> None:
         title_justify="left",
     )
     table.add_column("launch")
-    for column in ("processes", "ZeRO", *asdict(_nothing()), "peak", "of", "fits"):
+    for column in ("processes", "ZeRO", *(field.name for field in fields(Needs)), "peak", "of", "fits"):
         table.add_column(column, justify="right")
-    chosen = curricula.launch
     for path in sorted(LAUNCHES.glob("*.yaml")):
         launch = load_launch(path.stem)
-        found, have = needs(shape, model, curricula, launch, _prompt_tokens()), device_memory(launch)
+        found, have = needs(shape, model, curricula, launch, longest), device_memory(launch)
         table.add_row(
-            f"{path.stem}{' ◀' if path.stem == chosen else ''}", str(launch.processes), str(launch.zero),
+            f"{path.stem}{' ◀' if path.stem == curricula.launch else ''}", str(launch.processes), str(launch.zero),
             *(f"{value / GB:.2f}" for value in asdict(found).values()),
             f"{found.peak / GB:.2f}", f"{have / GB:.0f}", "yes" if found.peak <= have else "NO",
         )  # fmt: skip
@@ -170,15 +161,15 @@ def show(curricula: Curricula, name: str) -> None:
 
 def warn_where_it_cannot_fit(curricula: Curricula, launch: Launch) -> None:
     """One line where the estimate is beyond the memory there is; the run goes on, for an estimate may be wrong."""
+    model, have = load_model_file(curricula.model), device_memory(launch)
     try:
-        found, have = planned(curricula, curricula.model, launch), device_memory(launch)
+        found = needs(shape_of(model), model, curricula, launch, _prompt_tokens())
     except (UserError, AttributeError):  # an architecture that this arithmetic does not know
         return
     if found.peak > have:
         console.print(
             f"warning: {curricula.model} needs some {found.peak / GB:.1f} GB in each process, which has "
-            f"{have / GB:.1f}: the run will probably not fit. `upaya plan` shows what takes it; a smaller "
-            "grpo.tokens_per_micro_batch, gradient_checkpointing, lora or a higher launch.zero need less."
+            f"{have / GB:.1f}: the run will probably not fit. {LESS_MEMORY}"
         )
 
 
@@ -213,10 +204,4 @@ def _prompt_tokens() -> int:
     """The longest prompt, a character taken for a token, which is too much rather than too little."""
     if not TRAIN.is_file():
         return PROMPT_TOKENS
-    from upaya.files import read_jsonl
-
     return max((len(line["prompt"]) for _, line in read_jsonl(TRAIN)), default=PROMPT_TOKENS)
-
-
-def _nothing() -> Needs:
-    return Needs(0, 0, 0, 0, 0, 0, 0)
