@@ -26,7 +26,7 @@ def main() -> None:
     questions = make(corpus, params, converter)
     text = statements(corpus, converter, params.seed, params.statements)
     report = report_of(questions, converter)
-    with replacing(OUT) as partial:
+    with replacing(OUT, within=Path()) as partial:
         partial.mkdir(parents=True)
         for split in SPLITS:
             write_jsonl(partial / f"{split}.jsonl", (q.model_dump() for q in questions if q.split == split))

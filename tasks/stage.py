@@ -8,7 +8,16 @@ from typing import Any
 import torch
 
 from upaya import processes
-from upaya.files import fingerprint, read_json, replacing, sha256_file, sha256_tree, write_json
+from upaya.files import (
+    fingerprint,
+    need_child,
+    read_json,
+    remove_folder,
+    replacing,
+    sha256_file,
+    sha256_tree,
+    write_json,
+)
 from upaya.lora import merge_lora
 from upaya.policy import Policy
 from upaya.tracking import Tracker
@@ -39,6 +48,7 @@ class Stage:
         self.hashes["code"] = sha256_tree(*code_of(program or name))
         self.fingerprint = fingerprint(self.hashes)
         self.work = WORK / name
+        need_child(self.work, WORK)
         self.work.mkdir(parents=True, exist_ok=True)
 
     def tracker(self, **tags: str) -> Tracker:
@@ -58,7 +68,7 @@ class Stage:
         if processes.rank():
             return folder
         merge_lora(policy.model)
-        with replacing(folder) as partial:
+        with replacing(folder, within=POLICIES) as partial:
             partial.mkdir(parents=True)
             policy.save(partial)
             history = self.work / "history.jsonl"
@@ -72,7 +82,7 @@ class Stage:
                 partial / "policy.json",
                 {"name": self.name, **provenance, **made_by, "made_from": self.hashes, "weights": weights},
             )
-        shutil.rmtree(self.work)
+        remove_folder(self.work, within=WORK)
         return folder
 
 

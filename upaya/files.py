@@ -25,11 +25,21 @@ def fsync_path(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, within: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes its name in one step, on failure it is removed.
 
     Works for a file (write to the yielded path) and for a folder (create the yielded path).
+
+    Args:
+        within: the folder that a folder to be replaced lies in; without it none is replaced.
+
+    Raises:
+        UserError: `path` is a folder, and not one directly in `within`.
     """
+    if within is not None:
+        need_child(path, within)
+    elif path.is_dir():
+        raise UserError(f"{path} is a folder where a file is to be written; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     _remove(partial)
@@ -48,6 +58,19 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(partial)
         raise
+
+
+def remove_folder(path: Path, within: Path) -> None:
+    """Remove a folder directly in `within`. Raises UserError for any other."""
+    need_child(path, within)
+    _remove(path)
+
+
+def need_child(path: Path, within: Path) -> None:
+    """Raises UserError unless `path` is the path of something directly in `within`: what is about to be replaced or
+    removed shall not lie elsewhere, whatever the name that its path was made of."""
+    if path.name in ("", "..") or path.parent.resolve() != within.resolve():
+        raise UserError(f"{path} does not lie in {within}: it is neither replaced nor removed")
 
 
 def _remove(path: Path) -> None:

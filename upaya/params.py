@@ -16,7 +16,7 @@ from upaya.policy import Handling
 from upaya.questions import Selection
 from upaya.rewards.schedules import RegimesFile
 from upaya.sampling import SamplingParams
-from upaya.validation import Declared, load_yaml
+from upaya.validation import Declared, FileName, Name, load_yaml
 
 CURRICULA = Path("params/curricula.yaml")
 MODELS = Path("params/models")
@@ -153,8 +153,8 @@ class Grpo(Declared):
 class PolicyParams(Declared):
     """One policy of the tree: from which parent, under which regime or schedule, on which questions, how long."""
 
-    from_: str = Field(alias="from")
-    regime: str
+    from_: Name = Field(alias="from")
+    regime: Name
     learning_rate: float = Field(gt=0)
     questions: Selection | None = None
     max_steps: int | None = Field(default=None, gt=0)
@@ -204,8 +204,8 @@ class Curricula(Declared):
     """params/curricula.yaml."""
 
     seed: int = Field(ge=0)
-    model: str
-    launch: str | Launch = Field(default="one-process", description="a file under params/launch/, or the settings")
+    model: FileName
+    launch: FileName | Launch = Field(default="one-process", description="a file under params/launch/, or the settings")
     questions: Selection
     sampling: SamplingParams
     warmup: Warmup
@@ -213,8 +213,8 @@ class Curricula(Declared):
     evaluation: Evaluation
     probe: Probe
     auto: Auto
-    compare: list[str] = Field(default_factory=list, description="the policies that `make compare` puts side by side")
-    policies: dict[str, PolicyParams] = Field(min_length=1)
+    compare: list[Name] = Field(default_factory=list, description="the policies that `make compare` puts side by side")
+    policies: dict[Name, PolicyParams] = Field(min_length=1)
 
     def parent(self, policy: str) -> str | None:
         """The policy that this one starts from; base has none."""

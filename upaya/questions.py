@@ -20,7 +20,7 @@ from upaya.corpus import Axis, Corpus, NumberedList, Phrasing
 from upaya.errors import UserError, nearest
 from upaya.files import read_jsonl
 from upaya.script import Converter
-from upaya.validation import Declared, validated
+from upaya.validation import Declared, Name, QuestionId, validated
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -385,13 +385,13 @@ class OwnQuestion(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str
+    id: QuestionId
     prompt: str = Field(min_length=1)
     answer: StrictBool | StrictInt | StrictStr | list[StrictStr]
     answer_type: AnswerType
     split: Split
     source: str
-    kind: str = "own"
+    kind: Name = "own"
     reasoning: str = ""
     difficulty: int = 1
 

@@ -6,12 +6,39 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from upaya.errors import UserError, nearest
 from upaya.files import read_text
 
 T = TypeVar("T")
+
+LONGEST_NAME = 64
+
+
+def _name(also: str, among: str) -> AfterValidator:
+    """Names become paths, words of a command line and keys of MLflow and DVC.
+
+    Args:
+        also: characters beside the plain ones.
+        among: what a name may go on with, in words.
+    """
+    pattern = re.compile(f"[A-Za-z0-9][A-Za-z0-9_{also}-]{{0,{LONGEST_NAME - 1}}}")
+
+    def checked(name: str) -> str:
+        if not pattern.fullmatch(name):
+            raise ValueError(
+                f"{name[: LONGEST_NAME + 1]!r} is no name: a name begins with a letter or digit of ASCII, goes on with "
+                f"letters, digits, {among} and has at most {LONGEST_NAME} characters"
+            )
+        return name
+
+    return AfterValidator(checked)
+
+
+Name = Annotated[str, _name("", "- and _")]  # of a policy, a regime, a kind of questions
+FileName = Annotated[str, _name(".", "-, _ and .")]  # of a file below params/, without its ending
+QuestionId = Annotated[str, _name(".:", "-, _, . and :")]
 
 
 class Declared(BaseModel):
@@ -67,7 +94,7 @@ def load_yaml(path: Path, model: type[T]) -> T:
 
 def _explained(model: Any, detail: Any) -> str:
     location, siblings = _walked(model, [part for part in detail["loc"] if not str(part).startswith("function-")])
-    key = ".".join(location)
+    key = ".".join(part for part in location if part != "[key]")  # pydantic's mark for what is wrong with a key itself
     if detail["type"] == "extra_forbidden":
         return f"unknown key {key!r}; {nearest(location[-1], siblings)}"
     if detail["type"] == "missing":

@@ -16,7 +16,7 @@ from torch import Tensor
 from upaya.errors import UserError
 from upaya.grpo.advantages import is_live
 from upaya.rewards.regimes import Regime, check
-from upaya.validation import Declared, load_yaml
+from upaya.validation import Declared, Name, load_yaml
 
 FILE = Path("params/regimes.yaml")
 
@@ -112,7 +112,7 @@ Reward = Annotated[
 class RegimesFile(Declared):
     """params/regimes.yaml."""
 
-    regimes: dict[str, Reward] = Field(min_length=1)
+    regimes: dict[Name, Reward] = Field(min_length=1)
 
     @model_validator(mode="after")
     def schedules_are_made_of_named_regimes(self) -> Self:
