@@ -4,7 +4,6 @@
 # make bench  a GRPO step beside TRL's, and in two processes; make bench-equality: its losses and gradients
 # make setup  only the environment in .venv
 SHELL := /bin/bash
-PYTHON ?= python3.11
 POLICY ?= lenient-strict
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -15,6 +14,18 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 export DS_BUILD_OPS := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The first of these that runs, is of a supported version and can make an environment; `make PYTHON=…` names another.
+# 3.11 stands first: what the docs report was measured on it.
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
+SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+# A new environment in the folder $(1). What is there already is half made: an interrupted pip leaves packages in pieces.
+new = rm -rf $(1); for python in $(PYTHONS); do \
+	"$$python" -c '$(SUPPORTED)' >/dev/null 2>&1 && exec "$$python" -m venv $(1); done; \
+	echo "error: Python 3.11, 3.12 or 3.13 with its venv module is needed, and this is none: $(PYTHONS)." \
+	"Name one: make PYTHON=/path/to/python3.11" >&2; exit 1
+# Modules are compiled when they are first imported: most never are, and compiling all takes longer than the rest.
+INSTALL := -m pip install --quiet --no-compile
 
 .PHONY: bench bench-equality
 bench: setup .venv-trl/ready
@@ -27,9 +38,9 @@ bench-equality: setup .venv-trl/ready
 # TRL, for measurements beside it only; the product never imports it.
 .venv-trl/ready: bench/trl/requirements.txt
 	@echo "setting up .venv-trl (TRL, for the measurements beside it)"
-	@test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
-	@.venv-trl/bin/pip install --quiet "$$(grep '^torch==' bench/trl/requirements.txt)"
-	@.venv-trl/bin/pip install --quiet -r bench/trl/requirements.txt
+	@test -e $@ || { $(call new,.venv-trl); }
+	@rm -f $@
+	@.venv-trl/bin/python $(INSTALL) -r bench/trl/requirements.txt
 	@touch $@
 
 .PHONY: run compare test setup format clean
@@ -51,14 +62,14 @@ format: setup
 
 setup: .venv/ready
 
-# torch first and by its exact version: another package's open range would draw a newer build with its CUDA packages.
+# torch first, with what it depends on: its CUDA packages, which are not in the lock, and DeepSpeed is built beside it.
+# Then the lock as it stands: it is complete, so there is nothing to resolve.
 .venv/ready: requirements.lock pyproject.toml
-	@echo "setting up .venv (a few minutes the first time)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet "setuptools>=80" wheel
-	@$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)"
-	@$(BIN)/pip install --quiet --no-build-isolation -r requirements.lock
-	@$(BIN)/pip install --quiet --no-build-isolation --no-deps -e .
+	@echo "setting up .venv (a minute or two the first time)"
+	@test -e $@ || { $(call new,.venv); }
+	@rm -f $@
+	@$(BIN)/python $(INSTALL) torch setuptools -c requirements.lock
+	@$(BIN)/python $(INSTALL) --no-build-isolation --no-deps -r requirements.lock -e .
 	@touch $@
 
 clean:
