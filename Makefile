@@ -62,13 +62,14 @@ format: setup
 
 setup: .venv/ready
 
-# torch first, with what it depends on: its CUDA packages, which are not in the lock, and DeepSpeed is built beside it.
-# Then the lock as it stands: it is complete, so there is nothing to resolve.
+# pip first: the one that comes with Python may take three times as long. Then torch with what it depends on: the CUDA
+# packages are its own choice, and DeepSpeed is built beside it. Then the lock: it is complete, nothing is to be resolved.
 .venv/ready: requirements.lock pyproject.toml
 	@echo "setting up .venv (a minute or two the first time)"
 	@test -e $@ || { $(call new,.venv); }
 	@rm -f $@
-	@$(BIN)/python $(INSTALL) torch setuptools -c requirements.lock
+	@$(BIN)/python $(INSTALL) pip setuptools -c requirements.lock
+	@$(BIN)/python $(INSTALL) torch -c requirements.lock
 	@$(BIN)/python $(INSTALL) --no-build-isolation --no-deps -r requirements.lock -e .
 	@touch $@
 
