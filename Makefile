@@ -65,12 +65,12 @@ setup: .venv/ready
 # pip first: the one that comes with Python may take three times as long. Then torch with what it depends on: the CUDA
 # packages are its own choice, and DeepSpeed is built beside it. Then the lock: it is complete, nothing is to be resolved.
 .venv/ready: requirements.lock pyproject.toml
-	@echo "setting up .venv (a minute or two the first time)"
+	@echo "setting up .venv (minutes the first time; torch alone is large where it comes with CUDA)"
 	@test -e $@ || { $(call new,.venv); }
 	@rm -f $@
 	@$(BIN)/python $(INSTALL) pip setuptools -c requirements.lock
 	@$(BIN)/python $(INSTALL) torch -c requirements.lock
-	@$(BIN)/python $(INSTALL) --no-build-isolation --no-deps -r requirements.lock -e .
+	@PYTHONWARNINGS=ignore $(BIN)/python $(INSTALL) --no-build-isolation --no-deps -r requirements.lock -e .
 	@touch $@
 
 clean:
