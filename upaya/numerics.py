@@ -10,8 +10,9 @@ takes part in this project's work:
   fused one, whose roots are ATen's own and exact.
 - The number of threads, for that is how many parts a sum is cut into; whether each has a core of its own is not.
 
-What does not, and is left alone: oneDNN, which computes nothing in float32 here; NumPy's kernels; the C library's
-functions, of which all processors with AVX2 use one version (another version of the C library may have others).
+What is left alone: oneDNN, which computes nothing in float32 here; the C library's functions, of which all processors
+with AVX2 use one version (another version of the C library may have others). Not to be relied on, and not used where
+bytes are kept: NumPy's exp, log and dot, and torch's log and sqrt in float64, which no setting here makes the same.
 """
 
 import ctypes
