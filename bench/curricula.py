@@ -15,18 +15,19 @@ from typing import Annotated, Any
 
 import typer
 
+from upaya.corpus.questions import Question, read
+from upaya.declared.curricula import Curricula, load_curricula
+from upaya.declared.grpo import SuccessRate
+from upaya.declared.regimes import Regime
 from upaya.errors import UserError, nearest, shown_to_user
-from upaya.grpo.loop import Stage, train
-from upaya.grpo.switching import SuccessRate
-from upaya.params import Curricula, load_curricula
-from upaya.policy import Policy, load
-from upaya.progress import console
-from upaya.questions import Question, read
-from upaya.rewards.regimes import Regime
-from upaya.rewards.schedules import load_regimes
+from upaya.policy.model import Policy, load
+from upaya.rewards.regimes import load_regimes
 from upaya.rewards.scoring import score
-from upaya.sampling import sample
-from upaya.sft import warm_up
+from upaya.sampling.decoding import sample
+from upaya.terminal import console
+from upaya.training.grpo.loop import GrpoSettings, train
+from upaya.training.sft.warmup import warm_up
+from upaya.training.steps.run import Run
 
 SWITCH = SuccessRate(type="success_rate", threshold=0.2, window=10)
 ARMS: dict[str, list[tuple[str, SuccessRate | None]]] = {  # regime, and when it hands over to the next
@@ -78,7 +79,7 @@ def _warm_up(curricula: Curricula, regimes: dict[str, Regime], to: float, folder
             policy,
             read(Path("questions"), "train", curricula.asked("warmup")),
             read(Path("questions"), "validation", curricula.questions),
-            params, curricula.sampling, regimes, curricula.seed, Path(work), "bench", lambda record: None,
+            params, curricula.sampling, regimes, Run("bench", Path(work), "bench", curricula.seed, lambda record: None),
         )  # fmt: skip
     folder.mkdir()
     policy.save(folder)
@@ -93,15 +94,15 @@ def _run(
     records: list[dict[str, Any]] = []
     step, switches = 0, []
     for regime, until in ARMS[name]:
-        stage = Stage(
-            name=name, regime=regime, learning_rate=learning_rate, first_step=step, last_step=curricula.grpo.budget,
-            until=until, seed=seed, sampling=curricula.sampling, grpo=curricula.grpo,
+        settings = GrpoSettings(
+            regime=regime, reward=regimes[regime], scored=regimes, learning_rate=learning_rate, first_step=step,
+            last_step=curricula.grpo.budget, until=until, sampling=curricula.sampling, grpo=curricula.grpo,
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as work:
-            outcome = train(
-                policy, questions, stage, regimes, regimes[regime], Path(work), "bench",
-                lambda record: records.append(record) if "event" not in record else None,
-            )  # fmt: skip
+            kept = Run(
+                name, Path(work), "bench", seed, lambda record: None if "event" in record else records.append(record)
+            )
+            outcome = train(policy, questions, settings, kept)
         step = outcome.total_steps
         if outcome.handover:
             switches.append(step)

@@ -16,14 +16,15 @@ import typer
 from rich.table import Table
 
 from bench.curricula import accuracy
+from upaya.corpus.questions import read
+from upaya.declared.curricula import load_curricula
+from upaya.declared.grpo import DeadGroups, Drop, Refill, Scale
 from upaya.errors import shown_to_user
-from upaya.grpo.batch import DeadGroups, Drop, Refill, Scale
-from upaya.grpo.loop import Stage, train
-from upaya.params import load_curricula
-from upaya.policy import load
-from upaya.progress import console
-from upaya.questions import read
-from upaya.rewards.schedules import load_regimes
+from upaya.policy.model import load
+from upaya.rewards.regimes import load_regimes
+from upaya.terminal import console
+from upaya.training.grpo.loop import GrpoSettings, train
+from upaya.training.steps.run import Run
 
 MODES: dict[str, DeadGroups] = {
     "drop": Drop(type="drop"),
@@ -57,12 +58,13 @@ def main(
     for name, mode in MODES.items():
         for seed in seeds:
             policy, records = load(f"policies/{start}"), list[dict[str, Any]]()
-            stage = Stage(
-                name=name, regime=regime, learning_rate=learning_rate, first_step=0, last_step=steps, until=None,
-                seed=seed, sampling=curricula.sampling, grpo=curricula.grpo.model_copy(update={"dead_groups": mode}),
+            settings = GrpoSettings(
+                regime=regime, reward=regimes[regime], scored=regimes, learning_rate=learning_rate, first_step=0,
+                last_step=steps, until=None, sampling=curricula.sampling,
+                grpo=curricula.grpo.model_copy(update={"dead_groups": mode}),
             )  # fmt: skip
             with tempfile.TemporaryDirectory() as work:
-                train(policy, questions, stage, regimes, regimes[regime], Path(work), "bench", records.append)
+                train(policy, questions, settings, Run(name, Path(work), "bench", seed, records.append))
             taken = [record for record in records if "event" not in record]
             success = [record["success"] for record in taken]
             lowest = min(statistics.mean(success[i : i + WINDOW]) for i in range(len(success) - WINDOW + 1))

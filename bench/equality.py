@@ -21,16 +21,17 @@ from rich.table import Table
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from upaya.engine import Engine
-from upaya.grpo.advantages import Scaling, group_advantages
-from upaya.grpo.batch import Batch, Drop
-from upaya.grpo.loss import LossType
-from upaya.grpo.update import update
-from upaya.logprobs import completion_logprobs
-from upaya.params import Grpo
-from upaya.policy import Policy, from_config, load, train_tokenizer
-from upaya.progress import console
-from upaya.sampling import Rollouts, SamplingParams
+from upaya.declared.grpo import Drop, Grpo, LossType, Scaling
+from upaya.declared.sampling import SamplingParams
+from upaya.policy.model import Policy, load
+from upaya.sampling.decoding import Rollouts
+from upaya.terminal import console
+from upaya.training.completions.logprobs import completion_logprobs
+from upaya.training.grpo.advantages import group_advantages
+from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.update import update
+from upaya.training.sft.from_scratch import from_config, train_tokenizer
+from upaya.training.steps.engine import Engine
 
 Measured = tuple[float, dict[str, Tensor]]  # a loss and its gradients by name
 TRL = Path(".venv-trl/bin/python")

@@ -25,17 +25,21 @@ from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from bench.performance import LARGER
-from upaya import processes
+from upaya.corpus.questions import read
+from upaya.declared.curricula import load_curricula
+from upaya.declared.launch import Launch
+from upaya.declared.model import Lora, ModelFile, load_model_file
 from upaya.errors import UserError, shown_to_user
-from upaya.grpo.loop import Stage, train
-from upaya.lora import Lora, add_lora
-from upaya.params import Launch, ModelFile, load_curricula, load_model_file
-from upaya.plan import GB, OVERHEAD, Needs, needs, shape_of
-from upaya.policy import Policy, checkpoint_layers, load, silence_padding
-from upaya.progress import console
-from upaya.questions import read
-from upaya.rewards.schedules import load_regimes
-from upaya.sft import warm_up
+from upaya.measuring.plan import GB, OVERHEAD, Needs, needs
+from upaya.measuring.shape import shape_of
+from upaya.policy.model import Policy, checkpoint_layers, load, silence_padding
+from upaya.rewards.regimes import load_regimes
+from upaya.terminal import console
+from upaya.training.grpo.loop import GrpoSettings, train
+from upaya.training.sft.warmup import warm_up
+from upaya.training.steps import processes
+from upaya.training.steps.adapters import add_lora
+from upaya.training.steps.run import Run
 
 BASE = Path("policies/base")
 ADAPTERS = Lora(rank=32, alpha=64)
@@ -103,16 +107,16 @@ def worker(name: str | None, adapters: bool) -> None:
 
         start = time.perf_counter()
         warm_up(
-            policy, questions, questions, warmup, curricula.sampling, regimes, 1, Path(folder) / "warmup", "bench",
-            lambda record: None,
+            policy, questions, questions, warmup, curricula.sampling, regimes,
+            Run("warmup", Path(folder) / "warmup", "bench", 1, lambda record: None),
         )  # fmt: skip
         timed("warmup", start)
-        stage = Stage(
-            name="lenient", regime="lenient", learning_rate=1e-6, first_step=0, last_step=1, until=None, seed=1,
-            sampling=curricula.sampling, grpo=curricula.grpo.model_copy(update={"checkpoint_every": 1}),
+        settings = GrpoSettings(
+            regime="lenient", reward=regimes["lenient"], scored=regimes, learning_rate=1e-6, first_step=0, last_step=1,
+            until=None, sampling=curricula.sampling, grpo=curricula.grpo.model_copy(update={"checkpoint_every": 1}),
         )  # fmt: skip
         start = time.perf_counter()
-        train(policy, questions, stage, regimes, regimes["lenient"], Path(folder) / "l", "bench", lambda record: None)
+        train(policy, questions, settings, Run("lenient", Path(folder) / "l", "bench", 1, lambda record: None))
         timed("GRPO", start)
     print("FOUND " + json.dumps(found), flush=True)
 

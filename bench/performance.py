@@ -24,18 +24,22 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from upaya.engine import Engine
+from upaya.corpus.questions import read
+from upaya.declared.curricula import load_curricula
+from upaya.declared.grpo import Drop, Grpo
+from upaya.declared.model import Handling
+from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError, shown_to_user
 from upaya.files import read_json, write_json
-from upaya.grpo.batch import Batch, Drop
-from upaya.grpo.update import update
-from upaya.history import read_history
-from upaya.params import Grpo, load_curricula
-from upaya.policy import Handling, Policy, compile_layers, from_config, load
-from upaya.progress import console
-from upaya.questions import read
-from upaya.rewards.schedules import load_regimes
-from upaya.sampling import SamplingParams, sample
+from upaya.policy.model import Policy, compile_layers, load
+from upaya.records import read_history
+from upaya.rewards.regimes import load_regimes
+from upaya.sampling.decoding import sample
+from upaya.terminal import console
+from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.update import update
+from upaya.training.sft.from_scratch import from_config
+from upaya.training.steps.engine import Engine
 
 TRL = Path(".venv-trl/bin/python")
 QUIET = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}

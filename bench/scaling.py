@@ -24,18 +24,21 @@ from rich.table import Table
 
 from bench.performance import LARGER
 from tasks.launch import launcher_command, worker_environment
-from upaya import processes
-from upaya.engine import engine_for
+from upaya.corpus.questions import read
+from upaya.declared.curricula import load_curricula
+from upaya.declared.grpo import Drop, Grpo
+from upaya.declared.launch import Launch
+from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError, shown_to_user
-from upaya.grpo.batch import Batch, Drop
-from upaya.grpo.update import update
-from upaya.params import Grpo, Launch, load_curricula
-from upaya.policy import from_config, load
-from upaya.progress import console
-from upaya.questions import read
-from upaya.rewards.schedules import load_regimes
-from upaya.rollouts import roll_out
-from upaya.sampling import SamplingParams
+from upaya.policy.model import load
+from upaya.rewards.regimes import load_regimes
+from upaya.terminal import console
+from upaya.training.completions.rollouts import roll_out
+from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.update import update
+from upaya.training.sft.from_scratch import from_config
+from upaya.training.steps import processes
+from upaya.training.steps.engine import engine_for
 
 T = TypeVar("T")
 BASE = Path("policies/base")

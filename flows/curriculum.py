@@ -20,14 +20,15 @@ from prefect import flow
 from prefect.states import Failed, State
 
 from flows.stages import build
-from upaya.comparison import show_arms
+from upaya.declared.curricula import Curricula, load_curricula
 from upaya.errors import UserError
-from upaya.params import CURRICULA, Curricula, load_curricula
-from upaya.probe import Report, report_path
-from upaya.progress import console
-from upaya.report import show
-from upaya.rewards.schedules import load_regimes
-from upaya.tracking import tracking_uri
+from upaya.measuring.comparison import show_arms
+from upaya.measuring.probe_report import Report, report_path
+from upaya.measuring.report import show
+from upaya.paths import CURRICULA
+from upaya.rewards.regimes import load_regimes, saturations
+from upaya.terminal import console
+from upaya.tracking.tracker import tracking_uri
 
 AUTO, COMPARE = "auto", "compare"
 
@@ -90,7 +91,7 @@ def recommended(curricula: Curricula) -> str | State:
 def _declared(seed: int | None) -> Curricula:
     regimes = load_regimes()
     for name in regimes.plain:
-        for saturation in regimes.saturations(name):
+        for saturation in saturations(regimes, name):
             console.print(saturation)
     curricula = load_curricula(regimes)
     if seed is not None and seed != curricula.seed:

@@ -1,32 +1,27 @@
-"""convert: data/ (Traditional) → questions/ (Simplified beside the original), split, with a report.
-
-python -m tasks.convert
-"""
+"""convert: data/ (Traditional) → questions/ (Simplified beside the original), split, with a report."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from upaya.corpus import Corpus
-from upaya.errors import shown_to_user
+from upaya.corpus.authored import Corpus
+from upaya.corpus.making import make, statements
+from upaya.corpus.questions import SPLITS, Question
+from upaya.corpus.script import Converter
+from upaya.declared.questions import QuestionParams
+from upaya.declared.validation import load_yaml
 from upaya.files import replacing, write_json, write_jsonl, write_text
-from upaya.questions import SPLITS, Question, QuestionParams, make, statements
-from upaya.script import Converter
-from upaya.validation import load_yaml
-
-DATA = Path("data")
-PARAMS = Path("params/questions.yaml")
-OUT = Path("questions")
+from upaya.paths import DATA, QUESTION_PARAMS, QUESTIONS
 
 
 def main() -> None:
-    params = load_yaml(PARAMS, QuestionParams)
+    params = load_yaml(QUESTION_PARAMS, QuestionParams)
     converter = Converter()
     corpus = Corpus(DATA)
     questions = make(corpus, params, converter)
     text = statements(corpus, converter, params.seed, params.statements)
     report = report_of(questions, converter)
-    with replacing(OUT, within=Path()) as partial:
+    with replacing(QUESTIONS, within=Path()) as partial:
         partial.mkdir(parents=True)
         for split in SPLITS:
             write_jsonl(partial / f"{split}.jsonl", (q.model_dump() for q in questions if q.split == split))
@@ -56,8 +51,3 @@ def report_of(questions: list[Question], converter: Converter) -> dict[str, Any]
         "converted": converted,
         "ambiguous_on_the_way_back": ambiguous,
     }
-
-
-if __name__ == "__main__":
-    with shown_to_user():
-        main()

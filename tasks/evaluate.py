@@ -2,66 +2,70 @@
 
 metrics.json, samples.jsonl (completions with their scores under each regime), curve.csv (every step from the warm-up
 on, for DVC's plots), curve.png (the same as a figure, with a line where the regime switched).
-
-    python -m tasks.evaluate lenient-strict
 """
 
-import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.stage import POLICIES, QUESTIONS, RESULTS, provenance
-from upaya.curves import Curve, draw
-from upaya.errors import UserError, shown_to_user
-from upaya.evaluation import evaluate, summary
+from pydantic import Field
+
+from upaya.corpus.questions import Question, read
+from upaya.declared.evaluation import Evaluation
+from upaya.declared.model import load_model_file
+from upaya.declared.regimes import Regime
+from upaya.declared.sampling import SamplingParams
+from upaya.declared.selection import Selection
+from upaya.declared.validation import Declared, FileName, Name, load_keys
 from upaya.files import write_json, write_jsonl
-from upaya.history import read_history
-from upaya.params import load_curricula, load_model_file
-from upaya.policy import load
-from upaya.progress import console
-from upaya.questions import read
-from upaya.rewards.schedules import load_regimes
-from upaya.tracking import Tracker
+from upaya.measuring.curves import Curve, draw
+from upaya.measuring.evaluation import Evaluated, evaluate, summary
+from upaya.measuring.setting import Setting
+from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES, RESULTS
+from upaya.policy.model import load
+from upaya.records import history_of, line_of, provenance
+from upaya.rewards.regimes import check_all
+from upaya.terminal import console
+from upaya.tracking.tracker import Tracker
+
+
+class Params(Declared):
+    """Of params/curricula.yaml."""
+
+    seed: int = Field(ge=0)
+    model: FileName
+    questions: Selection
+    sampling: SamplingParams
+    group_size: int = Field(gt=1)
+    evaluation: Evaluation
+
+
+class Regimes(Declared):
+    """Of params/regimes.yaml."""
+
+    measured: dict[Name, Regime]
 
 
 def main(name: str) -> None:
-    regimes = load_regimes()
-    curricula = load_curricula(regimes)
-    line = curricula.ancestry(name)
+    params = load_keys(CURRICULA, Params, group_size="grpo.group_size")
+    regimes = load_keys(REGIMES, Regimes).measured
+    check_all(regimes)
     origin = provenance(name)
-    questions = read(QUESTIONS, "test", curricula.questions)
-    policy = load(POLICIES / name, load_model_file(curricula.model))
-    params, seed = curricula.evaluation, curricula.seed
-    with Tracker(f"evaluate {name}", params.model_dump(), {"stage": f"evaluate@{name}", "policy": name}) as tracker:
-        found = evaluate(policy, questions, regimes.plain, params, curricula.sampling, curricula.grpo.group_size, seed)
-        every = range(len(questions))
-        kinds = sorted({question.kind for question in questions})
-        wordings = {"trained": False, "held_out": True}
-        metrics: dict[str, Any] = {
-            "policy": name,
-            **summary(found.measures, every, params.bootstrap, seed),
-            "n_questions": len(questions),
-            "seed": origin["seed"],
-            "total_steps": origin["total_steps"],
-            "generated_tokens": origin["generated_tokens"],
-            "kinds": {
-                kind: summary(found.measures, [i for i in every if questions[i].kind == kind], params.bootstrap, seed)
-                for kind in kinds
-            },
-            "wordings": {
-                key: summary(found.measures, chosen, params.bootstrap, seed)
-                for key, held_out in wordings.items()
-                if (chosen := [i for i in every if questions[i].held_out_phrasing == held_out])
-            },
-        }
-        curve = Curve.of([read_history(POLICIES / policy / "history.jsonl") for policy in line[2:]])
+    questions = read(QUESTIONS, "test", params.questions)
+    policy = load(POLICIES / name, load_model_file(params.model))
+    tags = {"stage": f"evaluate@{name}", "policy": name}
+    with Tracker(f"evaluate {name}", params.evaluation.model_dump(), tags) as tracker:
+        setting = Setting(regimes, params.sampling, params.group_size, params.seed)
+        evaluated = evaluate(policy, questions, params.evaluation, setting)
+        metrics = metrics_of(name, origin, questions, evaluated, params)
+        curve = Curve.of([history_of(policy) for policy in line_of(name)[2:]])
         folder = RESULTS / name
-        write_jsonl(folder / "samples.jsonl", found.samples)
+        write_jsonl(folder / "samples.jsonl", evaluated.samples)
         if curve.rows:
             curve.write_csv(folder / "curve.csv")
             draw({name: curve}, folder / "curve.png")
         write_json(folder / "metrics.json", metrics)
         tracker.metrics({key: value for key, value in metrics.items() if key != "policy"}, origin["total_steps"])
-        tracker.table(found.samples[:200], "samples.json")
+        tracker.table(evaluated.samples[:200], "samples.json")
         if curve.rows:
             tracker.figure(folder / "curve.png")
     low, high = metrics["strict_accuracy_interval"]
@@ -71,8 +75,29 @@ def main(name: str) -> None:
     )
 
 
-if __name__ == "__main__":
-    with shown_to_user():
-        if len(sys.argv) != 2:
-            raise UserError("usage: python -m tasks.evaluate POLICY")
-        main(sys.argv[1])
+def metrics_of(
+    name: str, origin: Mapping[str, Any], questions: Sequence[Question], evaluated: Evaluated, params: Params
+) -> dict[str, Any]:
+    """What metrics.json holds: each measure over all questions, by kind, and by whether training showed the wording."""
+
+    def over(chosen: Sequence[int]) -> dict[str, Any]:
+        return summary(evaluated.measures, chosen, params.evaluation.bootstrap, params.seed)
+
+    every = range(len(questions))
+    wordings = {
+        key: [i for i in every if questions[i].held_out_phrasing == held_out]
+        for key, held_out in {"trained": False, "held_out": True}.items()
+    }
+    return {
+        "policy": name,
+        **over(every),
+        "n_questions": len(questions),
+        "seed": origin["seed"],
+        "total_steps": origin["total_steps"],
+        "generated_tokens": origin["generated_tokens"],
+        "kinds": {
+            kind: over([i for i in every if questions[i].kind == kind])
+            for kind in sorted({question.kind for question in questions})
+        },
+        "wordings": {key: over(chosen) for key, chosen in wordings.items() if chosen},
+    }

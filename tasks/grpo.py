@@ -1,61 +1,84 @@
-"""grpo: policies/<name>, trained from its parent under one reward regime until it hands over or the budget ends.
+"""grpo: policies/<name>, trained from its parent under one reward regime until it hands over or the budget ends."""
 
-python -m tasks.grpo lenient
-"""
-
-import sys
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
-from tasks.launch import run
-from tasks.stage import POLICIES, QUESTIONS, Stage, provenance
-from upaya.errors import UserError, nearest
-from upaya.grpo.loop import Stage as GrpoStage
-from upaya.grpo.loop import train
-from upaya.history import event_text
-from upaya.lora import add_lora
-from upaya.params import CURRICULA, load_curricula, load_launch, load_model_file
-from upaya.policy import Room, load
-from upaya.progress import Progress, console
-from upaya.questions import read
-from upaya.rewards.schedules import load_regimes
+from pydantic import Field
+
+from tasks.stage import Stage
+from upaya.corpus.questions import read
+from upaya.declared.grpo import Grpo, PolicyParams
+from upaya.declared.launch import load_launch
+from upaya.declared.model import load_model_file
+from upaya.declared.regimes import Regime, Reward, scored_regimes
+from upaya.declared.sampling import SamplingParams
+from upaya.declared.selection import Selection
+from upaya.declared.validation import Declared, FileName, Name, load_keys
+from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
+from upaya.policy.model import Room, load
+from upaya.records import event_text, provenance
+from upaya.rewards.regimes import check_all
+from upaya.terminal import Progress, console
+from upaya.training.grpo.loop import GrpoSettings, train
+from upaya.training.steps.adapters import add_lora
+
+
+class Params(Declared):
+    """Of params/curricula.yaml."""
+
+    seed: int = Field(ge=0)
+    model: FileName
+    launch: FileName
+    questions: Selection
+    sampling: SamplingParams
+    grpo: Grpo
+    policy: PolicyParams
+
+
+class Regimes(Declared):
+    """Of params/regimes.yaml."""
+
+    measured: dict[Name, Regime]
+    reward: Reward
 
 
 def main(name: str) -> None:
-    regimes = load_regimes()
-    curricula = load_curricula(regimes)
-    if name not in curricula.policies:
-        raise UserError(f"{CURRICULA}: no GRPO policy {name!r}; {nearest(name, curricula.policies)}")
-    declared = curricula.policies[name]
-    for saturation in regimes.saturations(declared.regime):
-        console.print(saturation)
+    params = load_keys(CURRICULA, Params, policy=f"policies.{name}")
+    declared, grpo = params.policy, params.grpo
+    regimes = load_keys(REGIMES, Regimes, reward=f"regimes.{declared.regime}")
+    scored = scored_regimes(declared.regime, regimes.reward, regimes.measured)
+    for saturation in check_all(scored):
+        if saturation.startswith(f"regime {declared.regime} "):
+            console.print(saturation)
+    launch, model = load_launch(params.launch), load_model_file(params.model)
+    launch.need_shares({"grpo.prompts": grpo.prompts})
     parent = provenance(declared.from_)
-    last_step = curricula.grpo.budget
+    first_step, last_step = parent["total_steps"], grpo.budget
     if declared.max_steps:
-        last_step = min(last_step, parent["total_steps"] + declared.max_steps)
-    params = {
-        "seed": curricula.seed,
-        "questions": curricula.asked(name).model_dump(),
-        "sampling": curricula.sampling.model_dump(),
-        "grpo": curricula.grpo.model_dump(),
-        "policy": declared.model_dump(),
-        "regime": regimes.regimes[declared.regime].model_dump(),
-    }
-    stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, params, program="policy")
-    questions = read(QUESTIONS, "train", curricula.asked(name))
-    model = load_model_file(curricula.model)
-    room = Room([question.prompt for question in questions], curricula.sampling.max_new_tokens)
+        last_step = min(last_step, first_step + declared.max_steps)
+    made_from = {**params.model_dump(exclude={"launch"}), **regimes.model_dump(), **model.model_dump()}
+    stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, made_from, declared_as="policy")
+    questions = read(QUESTIONS, "train", declared.questions or params.questions)
+    room = Room([question.prompt for question in questions], params.sampling.max_new_tokens)
     policy = load(POLICIES / declared.from_, model, room)
     if model.lora:
-        add_lora(policy.model, model.lora, curricula.seed)
-    switched = None
-    if parent["regime"] not in (None, declared.regime):
-        why = parent["handover"] or {"condition": "the parent's steps were used up", "value": None}
-        switched = {"event": "switch", "step": parent["total_steps"], "from": parent["regime"], "to": declared.regime}
-        switched |= {"condition": why["condition"], "value": why["value"]}
+        add_lora(policy.model, model.lora, params.seed)
+    reference = load(POLICIES / declared.from_, model) if grpo.loss.kl > 0 else None
+    settings = GrpoSettings(
+        regime=declared.regime,
+        reward=regimes.reward,
+        scored=scored,
+        learning_rate=declared.learning_rate,
+        first_step=first_step,
+        last_step=last_step,
+        until=declared.until,
+        sampling=params.sampling,
+        grpo=grpo,
+        generated_tokens=parent["generated_tokens"],
+        switched=_switch(parent, declared.regime),
+    )
     tags = {"regime": declared.regime, "parent": declared.from_}
-    steps_to_do = last_step - parent["total_steps"]
-    with stage.tracker(**tags) as tracker, Progress(name, steps_to_do) as progress:
+    with stage.tracker(**tags) as tracker, Progress(name, last_step - first_step) as progress:
 
         def on_record(record: dict[str, Any]) -> None:
             tracker.record(record)
@@ -68,48 +91,29 @@ def main(name: str) -> None:
                 f"strict success {record['success']:.3f}"
             )
 
-        outcome = train(
-            policy,
-            questions,
-            GrpoStage(
-                name=name,
-                regime=declared.regime,
-                learning_rate=declared.learning_rate,
-                first_step=parent["total_steps"],
-                last_step=last_step,
-                until=declared.until,
-                seed=curricula.seed,
-                sampling=curricula.sampling,
-                grpo=curricula.grpo,
-                generated_tokens=parent["generated_tokens"],
-                switched=switched,
-                zero=load_launch(curricula.launch).zero,
-            ),
-            regimes.plain,
-            regimes.regimes[declared.regime],
-            stage.work,
-            stage.fingerprint,
-            on_record,
-            load(POLICIES / declared.from_, model) if curricula.grpo.loss.kl > 0 else None,
-        )
+        outcome = train(policy, questions, settings, stage.run(params.seed, launch.zero, on_record), reference)
     folder = stage.publish(
         policy,
         {
             "parent": declared.from_,
             "regime": declared.regime,
-            "seed": curricula.seed,
-            "steps": outcome.total_steps - parent["total_steps"],
-            "first_step": parent["total_steps"],
+            "questions": (declared.questions or params.questions).model_dump(),
+            "seed": params.seed,
+            "steps": outcome.total_steps - first_step,
+            "first_step": first_step,
             "total_steps": outcome.total_steps,
             "generated_tokens": outcome.generated_tokens,
             "handover": outcome.handover.model_dump() if outcome.handover else None,
-            "measured_under": {key: regime.digest for key, regime in regimes.plain.items()},
+            "measured_under": {key: regime.digest for key, regime in scored.items()},
         },
     )
-    console.print(f"{name}: {folder} after {outcome.total_steps} of {curricula.grpo.budget} steps since the warm-up")
+    console.print(f"{name}: {folder} after {outcome.total_steps} of {grpo.budget} steps since the warm-up")
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        raise SystemExit("usage: python -m tasks.grpo POLICY")
-    run("tasks.grpo", partial(main, sys.argv[1]))
+def _switch(parent: Mapping[str, Any], regime: str) -> dict[str, Any] | None:
+    """The event that opens the stage, where its parent trained on another regime."""
+    if parent["regime"] in (None, regime):
+        return None
+    why = parent["handover"] or {"condition": "the parent's steps were used up", "value": None}
+    change = {"event": "switch", "step": parent["total_steps"], "from": parent["regime"], "to": regime}
+    return change | {"condition": why["condition"], "value": why["value"]}

@@ -1,8 +1,8 @@
 """A training stage in as many processes as declared: in its own, or in several that DeepSpeed's launcher starts.
 
-DVC and Prefect call the same command either way, `python -m tasks.warmup`. Where params/curricula.yaml asks for more
-than one process or for ZeRO, that command starts the launcher, passes on what it is told to stop by, and shows the
-error of the process that failed first.
+DVC and Prefect call the same command either way, `tasks/run warmup`. Where params/curricula.yaml asks for more than one
+process or for ZeRO, that command starts the launcher, passes on what it is told to stop by, and shows the error of the
+process that failed first.
 """
 
 import contextlib
@@ -17,37 +17,41 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
 import psutil
-import torch
 
-from upaya import processes
-from upaya.errors import UserError, in_words, shown_to_user
-from upaya.params import CURRICULA, Launch, load_curricula, load_launch
-from upaya.plan import warn_where_it_cannot_fit
-from upaya.progress import console
-from upaya.rewards.schedules import load_regimes
+from upaya.declared.curricula import Curricula
+from upaya.declared.launch import Launch
+from upaya.errors import UserError, in_words
+from upaya.measuring.plan import warn_where_it_cannot_fit
+from upaya.paths import CURRICULA
+from upaya.startup import start_as_declared
+from upaya.terminal import console
 
+LAUNCHED = "UPAYA_LAUNCHED"  # in the environment of a process that the launcher started: by whom
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def run(program: str, main: Callable[[], None]) -> None:
-    """What a training stage's file does when it is run. Args: program: its module's name."""
-    if processes.launched():
+def run(arguments: Sequence[str], curricula: Curricula, launch: Launch, main: Callable[[], None]) -> None:
+    """A training stage as it is declared to be launched.
+
+    Args:
+        arguments: of `python -m tasks`, for the processes that are started.
+        main: the stage itself.
+    """
+    if LAUNCHED in os.environ:
         _as_one_of_several(main)
         return
-    with shown_to_user():
-        curricula = load_curricula(load_regimes())
-        launch = load_launch(curricula.launch)
-        warn_where_it_cannot_fit(curricula, launch)
-        if launch.is_plain:
-            main()
-        else:
-            _need_means(launch)
-            raise SystemExit(_start(launch, program))
+    warn_where_it_cannot_fit(curricula, launch)
+    if launch.is_plain:
+        start_as_declared()
+        main()
+    else:
+        _need_means(launch)
+        raise SystemExit(_start(launch, arguments))
 
 
 def _need_means(launch: Launch) -> None:
@@ -66,6 +70,8 @@ def _need_means(launch: Launch) -> None:
                 "slots; make them equal"
             )
         return
+    import torch
+
     gpus = torch.cuda.device_count()
     have, what = (gpus, "GPUs") if gpus else (len(os.sched_getaffinity(0)), "cores")
     if launch.processes > have:
@@ -77,24 +83,24 @@ def _need_means(launch: Launch) -> None:
 
 def hosts(hostfile: Path) -> dict[str, int]:
     """The slots of each host in a hostfile, `name slots=8` a line. Raises UserError."""
-    found: dict[str, int] = {}
+    slots: dict[str, int] = {}
     for number, line in enumerate(hostfile.read_text().splitlines(), start=1):
         words = line.partition("#")[0].split()
         if not words:
             continue
         key, _, value = words[1].partition("=") if len(words) == 2 else ("", "", "")
-        if key != "slots" or not value.isdigit() or words[0] in found:
+        if key != "slots" or not value.isdigit() or words[0] in slots:
             raise UserError(f"{hostfile}, line {number}: expected a new host and its slots, as in `node-1 slots=8`")
-        found[words[0]] = int(value)
-    return found
+        slots[words[0]] = int(value)
+    return slots
 
 
-def _start(launch: Launch, program: str) -> int:
+def _start(launch: Launch, arguments: Sequence[str]) -> int:
     """Run the program under the launcher; returns its exit code, once all its processes have ended."""
     with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
         # In a session of its own: Ctrl-C comes to this process only, which asks the others to stop one time, not twice.
         launcher = subprocess.Popen(
-            launcher_command(launch, "--module", program, *sys.argv[1:]),
+            launcher_command(launch, "--module", "tasks", *arguments),
             env=dict(os.environ) | worker_environment(launch, Path(folder)),
             start_new_session=True,
         )
@@ -137,12 +143,14 @@ def launcher_command(launch: Launch, *program: str) -> list[str]:
 def worker_environment(launch: Launch, errors: Path) -> dict[str, str]:
     """What each process is told by its environment. Args: errors: the folder in which one that fails says why."""
     cores = len(os.sched_getaffinity(0))
-    threads = launch.threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, cores // launch.processes)
+    threads = launch.threads or max(1, cores // launch.processes)
     own = {
         "UPAYA_LAUNCHED": f"{socket.gethostname()}:{os.getpid()}:{errors}",
         "OMP_NUM_THREADS": str(threads),
         "PYTHONWARNINGS": "ignore::FutureWarning",  # torch's to DeepSpeed
     }
+    import torch
+
     if not torch.cuda.is_available():
         own["DS_ACCELERATOR"] = "cpu"
     if launch.hostfile:  # the launcher takes to the other nodes what stands in this file
@@ -154,17 +162,17 @@ def worker_environment(launch: Launch, errors: Path) -> dict[str, str]:
 
 def _workers(launcher: int) -> list[psutil.Process]:
     """The stage's processes: below the launcher, those that were given a rank."""
-    found = []
+    workers = []
     try:
         for process in psutil.Process(launcher).children(recursive=True):
             try:
                 if "RANK" in process.environ():
-                    found.append(process)
+                    workers.append(process)
             except psutil.Error:
                 continue
     except psutil.NoSuchProcess:
         pass
-    return found
+    return workers
 
 
 def _free_port() -> int:
@@ -196,12 +204,15 @@ def say_why(code: int, errors: Path, count: int) -> int:
 
 
 def _as_one_of_several(main: Callable[[], None]) -> None:
-    host, parent, folder = os.environ["UPAYA_LAUNCHED"].split(":", 2)
+    host, parent, folder = os.environ[LAUNCHED].split(":", 2)
     rank = int(os.environ["RANK"])
     console.quiet = rank > 0
     if host == socket.gethostname():
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     try:
+        start_as_declared(int(os.environ["OMP_NUM_THREADS"]))
+        from upaya.training.steps import processes
+
         processes.join()
         main()
         processes.leave()

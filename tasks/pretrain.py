@@ -2,63 +2,69 @@
 
 A model from scratch (params/models/*.yaml with an architecture) gets a tokenizer and learns to read the corpus. A
 model given by path or hub name is taken as it is: pre-training is skipped.
-
-    python -m tasks.pretrain
 """
 
-from tasks.launch import run
-from tasks.stage import QUESTIONS, Stage
+from pydantic import Field
+
+from tasks.stage import Stage
+from upaya.corpus.questions import read
+from upaya.declared.launch import load_launch
+from upaya.declared.model import ModelFile, load_model_file, model_file, need_watched
+from upaya.declared.selection import Selection
+from upaya.declared.validation import Declared, FileName, load_keys
 from upaya.errors import UserError
 from upaya.files import read_text
-from upaya.params import load_curricula, load_launch, load_model_file
-from upaya.policy import from_config, load, train_tokenizer
-from upaya.progress import Progress, console
-from upaya.questions import read
-from upaya.rewards.schedules import load_regimes
-from upaya.sft import pretrain
+from upaya.paths import CURRICULA, QUESTIONS
+from upaya.policy.model import Policy, load
+from upaya.terminal import Progress, console
+from upaya.training.sft.from_scratch import from_config, train_tokenizer
+from upaya.training.sft.pretraining import pretrain
 
 PROMPTS_FOR_TOKENIZER = 40  # enough to know the prompts' characters, too few to make whole clauses of them one token
 
 
+class Params(Declared):
+    """Of params/curricula.yaml."""
+
+    seed: int = Field(ge=0)
+    model: FileName
+    model_files: str
+    launch: FileName
+    questions: Selection
+
+
 def main() -> None:
-    curricula = load_curricula(load_regimes())
-    model = load_model_file(curricula.model)
-    params = {"seed": curricula.seed, "model": curricula.model, **model.model_dump()}
-    stage = Stage("base", {"questions": QUESTIONS}, params, program="pretrain")
-    zero, steps = load_launch(curricula.launch).zero, 0
+    params = load_keys(CURRICULA, Params)
+    model, launch = load_model_file(params.model), load_launch(params.launch)
+    need_watched(params.model, model, params.model_files)
+    if model.pretraining:
+        launch.need_shares({"pretraining.batch_size": model.pretraining.batch_size}, model_file(params.model))
+    declared = {"seed": params.seed, "model": params.model, **model.model_dump()}
+    stage = Stage("base", {"questions": QUESTIONS}, declared, declared_as="pretrain")
+    steps = 0
     with stage.tracker() as tracker:
         if model.source:
             console.print(f"base: {model.source} is taken as it is, pre-training is skipped")
-            policy = load(model.source, model)
+            policy = load(model.source, model, revision=model.revision or "main")
         else:
-            assert model.architecture and model.pretraining
-            lines = read_text(QUESTIONS / "text.txt").splitlines()
-            if not lines:
-                raise UserError(
-                    f"{QUESTIONS / 'text.txt'} is empty: a corpus of finished questions gives a model from scratch "
-                    "nothing to read. Name an existing model in params/models/, or add elements or lists to the corpus."
-                )
-            prompts = [q.prompt for q in read(QUESTIONS, "train", curricula.questions)[:PROMPTS_FOR_TOKENIZER]]
-            tokenizer = train_tokenizer(lines + prompts, model.pretraining.vocab_size)
-            policy = from_config(model.architecture, tokenizer, curricula.seed)
-            console.print(f"base: {policy.model.num_parameters():,} parameters, {len(tokenizer)} tokens")
+            assert model.pretraining
+            policy, lines = _from_scratch(params, model)
             with Progress("base", model.pretraining.steps) as progress:
 
                 def on_record(record: dict[str, float]) -> None:
                     tracker.record(record)
                     progress.advance(f"loss {record['loss']:.2f}")
 
-                steps = pretrain(
-                    policy, lines, model.pretraining, curricula.seed, stage.work, stage.fingerprint, on_record, zero
-                )
+                run = stage.run(params.seed, launch.zero, on_record)
+                steps = pretrain(policy, lines, model.pretraining, run)
     folder = stage.publish(
         policy,
         {
             "parent": None,
-            "model": curricula.model,
+            "model": params.model,
             "source": model.source,
             "regime": None,
-            "seed": curricula.seed,
+            "seed": params.seed,
             "steps": steps,
             "total_steps": 0,
             "generated_tokens": 0,
@@ -68,5 +74,17 @@ def main() -> None:
     console.print(f"base: {folder}, {steps} steps of pre-training")
 
 
-if __name__ == "__main__":
-    run("tasks.pretrain", main)
+def _from_scratch(params: Params, model: ModelFile) -> tuple[Policy, list[str]]:
+    """The model with random weights, and the lines that it learns to read."""
+    assert model.architecture and model.pretraining
+    lines = read_text(QUESTIONS / "text.txt").splitlines()
+    if not lines:
+        raise UserError(
+            f"{QUESTIONS / 'text.txt'} is empty: a corpus of finished questions gives a model from scratch nothing to "
+            "read. Name an existing model in params/models/, or add elements or lists to the corpus."
+        )
+    prompts = [question.prompt for question in read(QUESTIONS, "train", params.questions)[:PROMPTS_FOR_TOKENIZER]]
+    tokenizer = train_tokenizer(lines + prompts, model.pretraining.vocab_size)
+    policy = from_config(model.architecture, tokenizer, params.seed)
+    console.print(f"base: {policy.model.num_parameters():,} parameters, {len(tokenizer)} tokens")
+    return policy, lines

@@ -1,13 +1,8 @@
-"""probe: reports/probe/<policy>.json, what a policy could learn from, and which curriculum that recommends.
+"""probe: reports/probe/<policy>.json, what a policy could learn from, and which curriculum that recommends."""
 
-python -m tasks.probe warmup
-"""
-
-import sys
-
-from upaya.errors import UserError, shown_to_user
-from upaya.probe import probe_declared, report_path, show
-from upaya.tracking import Tracker
+from upaya.measuring.probe import probe_declared
+from upaya.measuring.probe_report import report_path, show
+from upaya.tracking.tracker import Tracker
 
 
 def main(name: str) -> None:
@@ -17,10 +12,3 @@ def main(name: str) -> None:
         report.write(report_path(name))
         tracker.metrics(report.model_dump(mode="json"))
         tracker.tag({"recommendation": report.recommendation.text})
-
-
-if __name__ == "__main__":
-    with shown_to_user():
-        if len(sys.argv) != 2:
-            raise UserError("usage: python -m tasks.probe POLICY")
-        main(sys.argv[1])

@@ -1,32 +1,28 @@
 """What the training stages share: where they work, what they are made from, how they publish a policy."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from upaya import processes
+from upaya.declared.validation import load_yaml, read_yaml
 from upaya.files import (
     fingerprint,
     need_child,
-    read_json,
     remove_folder,
     replacing,
     sha256_file,
     sha256_tree,
     write_json,
 )
-from upaya.lora import merge_lora
-from upaya.policy import Policy
-from upaya.tracking import Tracker
-from upaya.validation import read_yaml
-
-POLICIES = Path("policies")
-QUESTIONS = Path("questions")
-RESULTS = Path("results")
-WORK = Path(".upaya/work")
+from upaya.paths import LIBRARIES, PIPELINE, POLICIES, WORK
+from upaya.policy.model import Policy
+from upaya.tracking.tracker import Tracker
+from upaya.training.steps import processes
+from upaya.training.steps.adapters import merge_lora
+from upaya.training.steps.run import Run
 
 
 class Stage:
@@ -34,18 +30,20 @@ class Stage:
 
     Attributes:
         hashes: what the stage is made from, by name; written to policy.json.
-        fingerprint: one hash over them, to which checkpoints are bound.
+        fingerprint: one hash over them, to which checkpoints are bound. The launch is not among them: a stage that was
+            stopped may go on in another number of processes.
     """
 
     def __init__(
-        self, name: str, inputs: Mapping[str, Path], params: Mapping[str, Any], program: str | None = None
+        self, name: str, inputs: Mapping[str, Path], params: Mapping[str, Any], declared_as: str | None = None
     ) -> None:
-        """Args: program: the stage's name in dvc.yaml, where it is not `name`."""
+        """Args: declared_as: the stage's name in dvc.yaml, where it is not `name`."""
         self.name = name
         self.params = params
         self.hashes = {key: sha256_tree(path) for key, path in inputs.items()}
         self.hashes["params"] = fingerprint(params)
-        self.hashes["code"] = sha256_tree(*code_of(program or name))
+        self.hashes["code"] = sha256_tree(*code_of(declared_as or name))
+        self.hashes["libraries"] = fingerprint(load_yaml(LIBRARIES, dict[str, str]))
         self.fingerprint = fingerprint(self.hashes)
         self.work = WORK / name
         need_child(self.work, WORK)
@@ -57,7 +55,12 @@ class Stage:
             flat_params(self.params),
             {"stage": self.name, "dvc.stage_hash": self.fingerprint, "processes": str(processes.world()), **tags},
             run_file=self.work / "mlflow_run",
+            sends=processes.rank() == 0,
         )
+
+    def run(self, seed: int, zero: int, on_record: Callable[[dict[str, Any]], None]) -> Run:
+        """What the training loop is given."""
+        return Run(self.name, self.work, self.fingerprint, seed, on_record, zero)
 
     def publish(self, policy: Policy, provenance: Mapping[str, Any]) -> Path:
         """policies/<name>: weights, config, tokenizer, history.jsonl and policy.json, in one step; the work is done.
@@ -88,23 +91,17 @@ class Stage:
 
 def code_of(stage: str) -> list[Path]:
     """The code that a stage depends on, as dvc.yaml lists it: what DVC retrains for, and nothing else."""
-    declared = read_yaml(Path("dvc.yaml"))["stages"][stage]
+    declared = read_yaml(PIPELINE)["stages"][stage]
     deps = [str(dep) for dep in declared.get("do", declared)["deps"]]
     return [Path(dep) for dep in deps if dep.split("/")[0] in ("upaya", "tasks", "components")]
 
 
-def provenance(policy: str) -> dict[str, Any]:
-    """policy.json of a published policy."""
-    found: dict[str, Any] = read_json(POLICIES / policy / "policy.json")
-    return found
-
-
 def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested params under dotted names, as MLflow takes them."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in params.items():
         if isinstance(value, Mapping):
-            found |= flat_params(value, f"{prefix}{key}.")
+            flat |= flat_params(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            flat[f"{prefix}{key}"] = value
+    return flat

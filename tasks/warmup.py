@@ -1,39 +1,60 @@
-"""warmup: policies/warmup, the base model taught the form of an answer (SFT), until a measured score is reached.
+"""warmup: policies/warmup, the base model taught the form of an answer (SFT), until a measured score is reached."""
 
-python -m tasks.warmup
-"""
+from pydantic import Field
 
-from tasks.launch import run
-from tasks.stage import POLICIES, QUESTIONS, Stage
-from upaya.lora import add_lora
-from upaya.params import load_curricula, load_launch, load_model_file
-from upaya.policy import Room, load
-from upaya.progress import Progress, console
-from upaya.questions import read
-from upaya.rewards.schedules import load_regimes
-from upaya.sft import warm_up
+from tasks.stage import Stage
+from upaya.corpus.questions import read
+from upaya.declared.launch import load_launch
+from upaya.declared.model import load_model_file
+from upaya.declared.regimes import Regime
+from upaya.declared.sampling import SamplingParams
+from upaya.declared.selection import Selection
+from upaya.declared.validation import Declared, FileName, Name, load_keys
+from upaya.declared.warmup import Warmup
+from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
+from upaya.policy.model import Room, load
+from upaya.rewards.regimes import check_all
+from upaya.terminal import Progress, console
+from upaya.training.sft.warmup import warm_up
+from upaya.training.steps.adapters import add_lora
+
+
+class Params(Declared):
+    """Of params/curricula.yaml."""
+
+    seed: int = Field(ge=0)
+    model: FileName
+    launch: FileName
+    questions: Selection
+    sampling: SamplingParams
+    warmup: Warmup
+
+
+class Regimes(Declared):
+    """Of params/regimes.yaml."""
+
+    measured: dict[Name, Regime]
+    until: Regime
 
 
 def main() -> None:
-    regimes = load_regimes()
-    curricula = load_curricula(regimes)
-    params = {
-        "seed": curricula.seed,
-        "questions": curricula.questions.model_dump(),
-        "sampling": curricula.sampling.model_dump(),
-        **curricula.warmup.model_dump(),
-        "until_regime": regimes.plain[curricula.warmup.until.regime].model_dump(),
-    }
-    stage = Stage("warmup", {"questions": QUESTIONS, "parent": POLICIES / "base"}, params)
-    questions = read(QUESTIONS, "train", curricula.asked("warmup"))
-    validation = read(QUESTIONS, "validation", curricula.questions)
-    model = load_model_file(curricula.model)
-    room = Room([question.prompt for question in questions], curricula.sampling.max_new_tokens)
+    params = load_keys(CURRICULA, Params)
+    warmup = params.warmup
+    regimes = load_keys(REGIMES, Regimes, until=f"regimes.{warmup.until.regime}")
+    scored = {**regimes.measured, warmup.until.regime: regimes.until}
+    check_all(scored)
+    launch, model = load_launch(params.launch), load_model_file(params.model)
+    launch.need_shares({"warmup.batch_size": warmup.batch_size, "warmup.until.questions": warmup.until.questions})
+    declared = {**params.model_dump(exclude={"launch"}), **regimes.model_dump(), **model.model_dump()}
+    stage = Stage("warmup", {"questions": QUESTIONS, "parent": POLICIES / "base"}, declared)
+    questions = read(QUESTIONS, "train", warmup.questions or params.questions)
+    validation = read(QUESTIONS, "validation", params.questions)
+    room = Room([question.prompt for question in questions], params.sampling.max_new_tokens)
     policy = load(POLICIES / "base", model, room)
     if model.lora:
-        add_lora(policy.model, model.lora, curricula.seed)
+        add_lora(policy.model, model.lora, params.seed)
     measured: dict[str, float] = {}
-    with stage.tracker(parent="base") as tracker, Progress("warmup", curricula.warmup.max_steps) as progress:
+    with stage.tracker(parent="base") as tracker, Progress("warmup", warmup.max_steps) as progress:
 
         def on_record(record: dict[str, dict[str, float]]) -> None:
             tracker.record(record)
@@ -41,23 +62,17 @@ def main() -> None:
             note = f", validation score {measured['score']:.2f}, success {measured['success']:.3f}" if measured else ""
             progress.advance(f"loss {record['loss']:.2f}{note}")
 
-        steps = warm_up(
-            policy, questions, validation, curricula.warmup, curricula.sampling, regimes.plain, curricula.seed,
-            stage.work, stage.fingerprint, on_record, load_launch(curricula.launch).zero,
-        )  # fmt: skip
+        run = stage.run(params.seed, launch.zero, on_record)
+        steps = warm_up(policy, questions, validation, warmup, params.sampling, scored, run)
     folder = stage.publish(
         policy,
         {
             "parent": "base",
             "regime": None,
-            "seed": curricula.seed,
+            "seed": params.seed,
             "steps": steps,
             "total_steps": 0,
             "generated_tokens": 0,
         },
     )
     console.print(f"warmup: {folder} after {steps} steps")
-
-
-if __name__ == "__main__":
-    run("tasks.warmup", main)

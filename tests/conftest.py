@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from upaya.startup import start
+
+start()
 ROOT = Path(__file__).parents[1]
 POLICIES = {  # a tree with the default curriculum's two policies and one of each further kind
     "lenient": {"from": "warmup", "regime": "lenient", "learning_rate": 1e-3, "max_steps": 6},
@@ -26,7 +29,7 @@ QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "OMP_NUM_THREADS": "1",  # the miniature is too small for more to pay
+    "OMP_NUM_THREADS": "1",
 }
 
 
@@ -67,6 +70,7 @@ def copy_project(folder: Path) -> Path:
     few = {"train": 300, "validation": 32, "test": 24}
     edit(questions, "element_values", value={2: few, 3: few})
     edit(questions, "statements", value=400)
+    edit(curricula, "numerics", "threads", value=1)  # the miniature is too small for more to pay
     edit(curricula, "questions", "difficulty", value=[3])
     edit(curricula, "warmup", "questions", "difficulty", value=[2, 3])
     edit(curricula, "warmup", "max_steps", value=12)
@@ -84,12 +88,18 @@ def copy_project(folder: Path) -> Path:
     return project
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`make test`: one worker a core), all tests on the built project go to one worker, so that it is
-    built once; the others go by file, for their fixtures' sake."""
+    """Tests that train are marked, for `make check` leaves them out.
+
+    Side by side (one worker a core), all tests on the built project go to one worker, so that it is built once; the
+    others go by file, for their fixtures' sake.
+    """
     for item in items:
-        built_once = "built" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("built" if built_once else item.path.stem))
+        fixtures = set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("built" if "built" in fixtures else item.path.stem))
+        if fixtures & {"built", "together"}:
+            item.add_marker(pytest.mark.training)
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,25 @@ from typing import Any
 
 import torch
 
-from upaya import processes
-from upaya.answers import Completion
-from upaya.engine import engine_for
-from upaya.grpo.loop import Stage, train
-from upaya.logprobs import completion_logprobs
-from upaya.lora import Lora, add_lora, merge_lora
-from upaya.params import Grpo, Pretraining, Warmup
-from upaya.policy import Handling, Policy, from_config, load, train_tokenizer
-from upaya.questions import Question
-from upaya.rewards.regimes import Regime
-from upaya.rollouts import roll_out
-from upaya.sampling import SamplingParams
-from upaya.sft import pretrain, warm_up
+from upaya.corpus.answers import Completion
+from upaya.corpus.questions import Question
+from upaya.declared.grpo import Grpo
+from upaya.declared.model import Handling, Lora, Pretraining
+from upaya.declared.regimes import Regime
+from upaya.declared.sampling import SamplingParams
+from upaya.declared.warmup import Warmup
+from upaya.policy.model import Policy, load
+from upaya.startup import start as start_up
+from upaya.training.completions.logprobs import completion_logprobs
+from upaya.training.completions.rollouts import roll_out
+from upaya.training.grpo.loop import GrpoSettings, train
+from upaya.training.sft.from_scratch import from_config, train_tokenizer
+from upaya.training.sft.pretraining import pretrain
+from upaya.training.sft.warmup import warm_up
+from upaya.training.steps import processes
+from upaya.training.steps.adapters import add_lora, merge_lora
+from upaya.training.steps.engine import engine_for
+from upaya.training.steps.run import Run
 
 VALUES = ["有见", "无见", "有对", "无对", "善", "无记"]
 LINES = [f"眼界，{a}、{b}。<think>眼</think><answer>{b}</answer>" for a in VALUES for b in VALUES]
@@ -73,13 +79,14 @@ def way(work: Path, zero: int, last_step: int = 4) -> tuple[list[dict[str, Any]]
     policy = start()
     for stage in ("base", "sft", "grpo"):
         (work / stage).mkdir(parents=True, exist_ok=True)
-    pretrain(policy, LINES, PRETRAINING, 1, work / "base", "same", records.append, zero=zero)
-    warm_up(policy, QUESTIONS, QUESTIONS, WARMUP, SAMPLING, LENIENT, 1, work / "sft", "same", records.append, zero=zero)
-    stage = Stage(
-        name="lenient", regime="lenient", learning_rate=1e-4, first_step=0, last_step=last_step, until=None, seed=1,
-        sampling=SAMPLING, grpo=GRPO, zero=zero,
+    settings = GrpoSettings(
+        regime="lenient", reward=LENIENT["lenient"], scored=LENIENT, learning_rate=1e-4, first_step=0,
+        last_step=last_step, until=None, sampling=SAMPLING, grpo=GRPO,
     )  # fmt: skip
-    train(policy, QUESTIONS, stage, LENIENT, LENIENT["lenient"], work / "grpo", "same", records.append)
+    runs = [Run(name, work / name, "same", 1, records.append, zero) for name in ("base", "sft", "grpo")]
+    pretrain(policy, LINES, PRETRAINING, runs[0])
+    warm_up(policy, QUESTIONS, QUESTIONS, WARMUP, SAMPLING, LENIENT, runs[1])
+    train(policy, QUESTIONS, settings, runs[2])
     return records, policy
 
 
@@ -104,6 +111,7 @@ def adapted(folder: Path, zero: int) -> tuple[list[float], Policy]:
 
 
 def main(folder: Path) -> None:
+    start_up()
     processes.join()
     for zero in range(4):
         records, policy = way(folder / f"half-{zero}", zero, HALF)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upaya.answers import is_exact, number, parse, render
+from upaya.corpus.answers import is_exact, number, parse, render
 
 COMPLETE = "<think>眼界</think><answer>无见、有对</answer>"
 

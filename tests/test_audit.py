@@ -1,7 +1,8 @@
 """The audit tells regimes that can be gamed from those that can't."""
 
-from upaya.audit import AuditParams, Finding, audit
-from upaya.rewards.regimes import Regime
+from upaya.declared.audit import AuditParams
+from upaya.declared.regimes import Regime
+from upaya.measuring.audit import Finding, audit
 from upaya.rewards.specimens import TYPICAL
 
 PARAMS = AuditParams.model_validate({"questions": 5, "default": {"ignorant": 0.3, "near": 0.98}})

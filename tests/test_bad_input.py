@@ -1,6 +1,5 @@
 """Each mistake of a user's: a message with file and line or key, exit code 1, no traceback, outputs untouched."""
 
-import importlib
 import json
 import re
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import activated, edit, run
 
+from tasks.__main__ import main
 from upaya.errors import shown_to_user
 
 GOOD = {"id": "a", "prompt": "五蘊有幾？", "answer": 5, "answer_type": "number", "split": "train", "source": "俱舍論"}
@@ -29,7 +29,7 @@ def refused(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         before = {path: path.read_bytes() for path in outputs}
         monkeypatch.chdir(project)
         with pytest.raises(SystemExit) as ended, shown_to_user():
-            importlib.import_module(f"tasks.{stage}").main(*arguments)
+            main([stage, *arguments])
         message = "".join(capsys.readouterr())
         assert ended.value.code == 1, message
         assert {path: path.read_bytes() for path in outputs} == before
@@ -121,7 +121,9 @@ def test_a_negative_weight(project: Path, refused: Refused) -> None:
 def test_a_schedule_of_an_undeclared_regime(project: Path, refused: Refused) -> None:
     other = {"components": {"exact": {"weight": 3}}, "penalties": {"wrong": 1}, "floor": -1}
     edit(project / "params/regimes.yaml", "regimes", "annealed", "end", value=other)
-    assert "regimes.yaml: annealed: a schedule is made of regimes declared beside it" in refused("grpo", "lenient")
+    assert "regimes.yaml: regimes.annealed: a schedule is made of regimes that stand under" in refused(
+        "grpo", "lenient"
+    )
 
 
 def test_a_regime_that_can_be_gamed(project: Path, refused: Refused) -> None:
@@ -132,6 +134,8 @@ def test_a_regime_that_can_be_gamed(project: Path, refused: Refused) -> None:
 def test_a_model_path_that_does_not_exist(project: Path, refused: Refused) -> None:
     (project / "params/models/mine.yaml").write_text("path: ./nowhere\n")
     edit(project / "params/curricula.yaml", "model", value="mine")
+    assert "write `model_files: ./nowhere`" in refused("pretrain")
+    edit(project / "params/curricula.yaml", "model_files", value="./nowhere")
     assert "no model at './nowhere'" in refused("pretrain")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from upaya.checkpoints import Checkpoints
+from upaya.training.steps.checkpoints import Checkpoints
 
 
 def saved(folder: Path, *steps: int, fingerprint: str = "f") -> Checkpoints:
@@ -73,7 +73,7 @@ def test_one_made_from_something_else_is_not_resumed_and_does_not_crowd_out_new_
 FULL = """
 import resource, signal, sys, torch
 from pathlib import Path
-from upaya.checkpoints import Checkpoints
+from upaya.training.steps.checkpoints import Checkpoints
 from upaya.errors import shown_to_user
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # files of so many bytes at most stand for a full disk

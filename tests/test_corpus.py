@@ -6,7 +6,7 @@ from pathlib import Path
 import cn2an
 import pytest
 
-from upaya.corpus import Corpus
+from upaya.corpus.authored import Corpus
 
 CORPUS = Corpus(Path(__file__).parents[1] / "corpus")
 BY_KEY = {(entry.name, entry.treatise): entry for entry in CORPUS.lists}

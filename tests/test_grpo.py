@@ -4,22 +4,14 @@ from statistics import stdev
 import pytest
 import torch
 
-from upaya.evaluation import pass_at_k
-from upaya.grpo.advantages import fates, group_advantages, group_centred, is_live, shares
-from upaya.grpo.alarm import Alarm, collapses
-from upaya.grpo.measures import rewarded_wrong, under
-from upaya.grpo.switching import (
-    AllOf,
-    AnyOf,
-    LiveShare,
-    Plateau,
-    RunningStatistics,
-    Steps,
-    SuccessRate,
-    fired,
-    regimes_in,
-)
-from upaya.order import prompt_order
+from upaya.declared.grpo import Alarm, AllOf, AnyOf, LiveShare, Plateau, Steps, SuccessRate, regimes_in
+from upaya.measuring.statistics import pass_at_k
+from upaya.rewards.groups import fates, group_centred, is_live, shares
+from upaya.training.completions.measures import rewarded_wrong, under
+from upaya.training.completions.order import prompt_order
+from upaya.training.grpo.advantages import group_advantages
+from upaya.training.grpo.alarm import collapses
+from upaya.training.grpo.switching import RunningStatistics, fired
 
 
 def test_advantages_of_a_group_add_up_to_nothing() -> None:

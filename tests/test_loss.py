@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from upaya.grpo.loss import Loss, LossType, completion_weights, policy_loss
-from upaya.packing import length_mask
+from upaya.declared.grpo import Loss, LossType
+from upaya.training.completions.packing import length_mask
+from upaya.training.grpo.loss import completion_weights, policy_loss
 
 LENGTHS = torch.tensor([[4, 2, 3], [1, 4, 4]])
 MAX_NEW_TOKENS = 6

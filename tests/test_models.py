@@ -13,13 +13,16 @@ from conftest import edit
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from upaya.answers import parse
-from upaya.engine import Engine
+from upaya.corpus.answers import parse
+from upaya.declared.model import Handling, Lora
+from upaya.declared.sampling import GREEDY, SamplingParams
 from upaya.errors import UserError
-from upaya.logprobs import completion_logprobs
-from upaya.lora import Lora, add_lora, merge_lora
-from upaya.policy import Handling, Policy, Room, from_config, load, train_tokenizer
-from upaya.sampling import GREEDY, SamplingParams, sample
+from upaya.policy.model import Policy, Room, load
+from upaya.sampling.decoding import sample
+from upaya.training.completions.logprobs import completion_logprobs
+from upaya.training.sft.from_scratch import from_config, train_tokenizer
+from upaya.training.steps.adapters import add_lora, merge_lora
+from upaya.training.steps.engine import Engine
 
 GOLD = "<think>眼界</think><answer>无见</answer>"
 

@@ -7,12 +7,12 @@ import pytest
 import yaml
 from conftest import ROOT, edit, run
 
+from upaya.corpus.own import OwnQuestion
+from upaya.declared.curricula import Curricula
+from upaya.declared.regimes import RegimesFile
+from upaya.declared.validation import validated
 from upaya.errors import UserError
 from upaya.files import remove_folder, replacing
-from upaya.params import Curricula
-from upaya.questions import OwnQuestion
-from upaya.rewards.schedules import RegimesFile
-from upaya.validation import validated
 
 HOSTILE = [
     "..",
@@ -42,7 +42,7 @@ def test_no_policy_regime_model_or_question_has_such_a_name(name: str) -> None:
         (Curricula, {**curricula, "policies": {"a": {**strict, "from": name}}}, "policies.a.from"),
         (Curricula, {**curricula, "model": name}, "model"),
         (Curricula, {**curricula, "launch": name}, "launch"),
-        (RegimesFile, {"regimes": {**regimes["regimes"], name: regimes["regimes"]["strict"]}}, "regimes."),
+        (RegimesFile, {**regimes, "regimes": {**regimes["regimes"], name: regimes["regimes"]["strict"]}}, "regimes."),
         (OwnQuestion, {**question, "id": name}, "id"),
     ]:
         with pytest.raises(UserError, match="is no name: a name begins with") as refused:

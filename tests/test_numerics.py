@@ -54,7 +54,7 @@ for what, instead in (
     ("platform.machine", lambda: "aarch64"),
 ):
     with mock.patch(what, instead):
-        print(pin("avx2"))
+        print(pin("avx2", 2))
 """
 LATE = """
 import torch
@@ -63,7 +63,7 @@ from upaya.numerics import pin
 
 torch.ones(40, 40) @ torch.ones(40, 40)
 try:
-    pin()
+    pin("avx2", 2)
 except RuntimeError as error:
     print(error)
 """

@@ -7,14 +7,17 @@ import real_models
 import torch
 
 from upaya.cli import main
-from upaya.engine import Engine
+from upaya.declared.curricula import load_curricula
+from upaya.declared.launch import LAUNCHES, Launch, load_launch
+from upaya.declared.model import Lora, ModelFile
 from upaya.errors import UserError
-from upaya.logprobs import completion_logprobs
-from upaya.lora import Lora, add_lora
-from upaya.params import LAUNCHES, Launch, ModelFile, load_curricula, load_launch
-from upaya.plan import GB, Needs, device_memory, needs, shape_of, warn_where_it_cannot_fit
-from upaya.policy import Policy, load
-from upaya.rewards.schedules import load_regimes
+from upaya.measuring.plan import GB, Needs, device_memory, needs, warn_where_it_cannot_fit
+from upaya.measuring.shape import FAMILIES, _built, shape_of
+from upaya.policy.model import Policy, load
+from upaya.rewards.regimes import load_regimes
+from upaya.training.completions.logprobs import completion_logprobs
+from upaya.training.steps.adapters import add_lora
+from upaya.training.steps.engine import Engine
 
 ROOT = Path(__file__).parents[1]
 QWEN = ("qwen2.5-0.5b-instruct", "qwen2.5-3b-instruct", "qwen2.5-3b-instruct-lora")
@@ -64,6 +67,19 @@ def test_weights_gradients_and_optimiser_are_what_is_held(tmp_path: Path, dtype:
     assert expected.optimiser == held(states) + held(own)
 
 
+@pytest.mark.parametrize(
+    "lora", [None, {"rank": 4, "alpha": 8}, {"rank": 2, "alpha": 8, "targets": ["q_proj", "k_proj"]}]
+)
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_arithmetic_of_a_family_is_what_the_model_has(
+    family: str, tied: bool, lora: dict[str, object] | None
+) -> None:
+    sizes = {**real_models.SIZES, "model_type": family, "vocab_size": 500, "tie_word_embeddings": tied, "head_dim": 24}
+    model = ModelFile.model_validate({"hub": "a/b", "shape": sizes, "lora": lora})
+    assert shape_of(model) == _built(sizes, model.lora)
+
+
 def test_zero_shares_out_one_thing_after_the_other() -> None:
     model = ModelFile.model_validate(
         {"hub": "a/b", "dtype": "bfloat16", "shape": {"model_type": "qwen2", **real_models.SIZES}}
@@ -102,7 +118,7 @@ def test_the_plan_for_every_shipped_model_and_launch(
 
 
 def test_known_sizes() -> None:
-    from upaya.params import load_model_file
+    from upaya.declared.model import load_model_file
 
     sizes = {name: shape_of(load_model_file(name)).parameters for name in QWEN}
     assert sizes == {QWEN[0]: 494_032_768, QWEN[1]: 3_085_938_688, QWEN[2]: 3_085_938_688}  # as their cards say

@@ -1,5 +1,6 @@
 """Two real processes under DeepSpeed's launcher (gloo), every stage of ZeRO, against one process."""
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -14,13 +15,15 @@ import pytest
 import real_models
 import several
 import torch
+import yaml
 from conftest import activated, edit, run
 from transformers import AutoModelForCausalLM
 
+from tasks.__main__ import main
 from tasks.launch import hosts, launcher_command, say_why, worker_environment
-from upaya.errors import UserError
-from upaya.micro_batches import micro_batches, share
-from upaya.params import Launch
+from upaya.declared.launch import Launch
+from upaya.errors import UserError, shown_to_user
+from upaya.training.completions.micro_batches import micro_batches, share
 
 ZERO = range(4)
 
@@ -97,10 +100,10 @@ def test_adapters_beside_frozen_weights(together: Path, zero: int) -> None:
 def test_a_batch_is_shared_out_evenly_and_wholly(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [5, 1, 9, 9, 2, 7, 3, 3, 30, 1, 1, 1]
     rows = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11]
-    monkeypatch.setattr("upaya.processes.world", lambda: 3)
+    monkeypatch.setattr("upaya.training.steps.processes.world", lambda: 3)
     shares = []
     for rank in range(3):
-        monkeypatch.setattr("upaya.processes.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("upaya.training.steps.processes.rank", lambda rank=rank: rank)
         shares.append(share(rows, lengths))
     assert [row for part in shares for row in part] == rows
     tokens = [sum(lengths[row] for row in part) for part in shares]
@@ -108,7 +111,7 @@ def test_a_batch_is_shared_out_evenly_and_wholly(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_process_with_nothing_left_makes_passes_that_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upaya.processes.gathered", lambda value: [value, 3])
+    monkeypatch.setattr("upaya.training.steps.processes.gathered", lambda value: [value, 3])
     found = list(micro_batches([4, 5], [9] * 6, range(6), [2] * 6, budget=100))
     assert found == [([4, 5], True), ([4], False), ([4], False)]
 
@@ -116,12 +119,18 @@ def test_a_process_with_nothing_left_makes_passes_that_do_not_count(monkeypatch:
 # --- the stages themselves, as DVC and Prefect start them -------------------------------------------------------------
 
 
+def launched(project: Path, **launch: object) -> None:
+    """Declare a launch and choose it."""
+    (project / "params/launch/chosen.yaml").write_text(yaml.safe_dump(launch or {"processes": 1}))
+    edit(project / "params/curricula.yaml", "launch", value="chosen")
+
+
 def begun(project: Path, log: Path, **launch: object) -> subprocess.Popen[str]:
     """The lenient stage, started and in its first steps."""
-    edit(project / "params/curricula.yaml", "launch", value=launch)
+    launched(project, **launch)
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.grpo", "lenient"],
+            [sys.executable, "-m", "tasks", "grpo", "lenient"],
             cwd=project, env=activated(), stdout=out, stderr=out, text=True,
         )  # fmt: skip
     until = time.monotonic() + 120
@@ -134,7 +143,7 @@ def workers(project: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.cwd() == str(project) and "tasks.grpo" in process.cmdline():
+            if process.cwd() == str(project) and "grpo" in process.cmdline():
                 found.append(process)
         except psutil.Error:
             continue
@@ -166,7 +175,6 @@ def test_sigterm_reaches_all_and_another_number_of_processes_goes_on(project: Pa
     checkpoints = project / ".upaya/work/lenient/checkpoints"
     last = max(int(path.stem.split("-")[1]) for path in checkpoints.glob("*.json"))
     assert last >= step
-    edit(project / "params/curricula.yaml", "launch", value="one-process")
     process = begun(project, log)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143
@@ -180,8 +188,8 @@ def test_one_process_that_fails_ends_the_stage_with_its_own_error(project: Path,
     )
     other = {"components": {"exact": {"weight": 1}, "components.faulty.faulty": {"weight": 0.1}}}
     edit(project / "params/regimes.yaml", "regimes", "other", value=other)
-    edit(project / "params/curricula.yaml", "launch", value={"processes": 2, "zero": 2})
-    found = run(sys.executable, "-m", "tasks.grpo", "lenient", cwd=project, check=False)
+    launched(project, processes=2, zero=2)
+    found = run(sys.executable, "-m", "tasks", "grpo", "lenient", cwd=project, check=False)
     assert found.returncode == 1
     said = found.stdout + found.stderr
     assert said.count("ZeroDivisionError: of the second only") == 1 and "Traceback" not in said
@@ -212,7 +220,7 @@ def test_the_first_error_is_shown_and_a_process_that_was_killed_is_named(
     [
         ({"processes": 9, "zero": 1}, "key 'grpo.prompts': 9 processes cannot share out 8"),
         ({"processes": 8, "zero": 1}, "key 'launch.processes': 8 processes, but this machine has"),
-        ({"processes": 2, "zero": 4}, "launch.zero"),
+        ({"processes": 2, "zero": 4}, "chosen.yaml: key 'zero'"),
         ({"proceses": 2}, "did you mean 'processes'?"),
         ("two-proceses", "did you mean 'two-processes'?"),
         ({"processes": 2, "hostfile": "none"}, "key 'launch.hostfile': no file none"),
@@ -222,15 +230,15 @@ def test_the_first_error_is_shown_and_a_process_that_was_killed_is_named(
 def test_a_launch_that_cannot_be(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], launch: object, message: str
 ) -> None:
-    import tasks.grpo
-    from tasks.launch import run as run_stage
-
-    edit(project / "params/curricula.yaml", "launch", value=launch)
+    if isinstance(launch, dict):
+        launched(project, **launch)
+    else:
+        edit(project / "params/curricula.yaml", "launch", value=launch)
     (project / "two").write_text("a slots=1\nb slots=1\n")
     monkeypatch.chdir(project)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    with pytest.raises(SystemExit) as ended:
-        run_stage("tasks.grpo", lambda: tasks.grpo.main("lenient"))
+    with pytest.raises(SystemExit) as ended, shown_to_user():
+        main(["grpo", "lenient"])
     said = " ".join("".join(capsys.readouterr()).split())
     assert ended.value.code == 1 and message in said, said
 
@@ -238,19 +246,19 @@ def test_a_launch_that_cannot_be(
 def test_zero_without_deepspeed(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import importlib.metadata
-
-    from tasks.launch import run as run_stage
+    version = importlib.metadata.version
 
     def missing(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
+        if name == "deepspeed":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
 
-    edit(project / "params/curricula.yaml", "launch", value={"processes": 2, "zero": 1})
+    launched(project, processes=2, zero=1)
     monkeypatch.chdir(project)
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    with pytest.raises(SystemExit):
-        run_stage("tasks.grpo", lambda: None)
-    assert "need DeepSpeed: pip install deepspeed" in " ".join("".join(capsys.readouterr()).split())
+    with pytest.raises(SystemExit), shown_to_user():
+        main(["grpo", "lenient"])
+    assert "deepspeed is not installed; `make setup`" in " ".join("".join(capsys.readouterr()).split())
 
 
 @pytest.mark.parametrize("line", ["a", "a slots=x", "a slots=1\na slots=2"])

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from upaya.answers import is_exact, parse
-from upaya.corpus import Corpus
+from upaya.corpus.answers import is_exact, parse
+from upaya.corpus.authored import Corpus
+from upaya.corpus.making import make, statements
+from upaya.corpus.questions import SPLITS
+from upaya.corpus.script import Converter
+from upaya.declared.questions import QuestionParams
 from upaya.errors import UserError
-from upaya.questions import SPLITS, QuestionParams, make, statements
-from upaya.script import Converter
 
 ROOT = Path(__file__).parents[1]
 CONVERTER = Converter(ROOT / "params/opencc.json")

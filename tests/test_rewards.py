@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upaya.answers import TAGS, gold_completion, parse
+from upaya.corpus.answers import TAGS, gold_completion, parse
+from upaya.corpus.questions import Question
+from upaya.declared.regimes import Regime, RegimesFile
+from upaya.declared.validation import validated
 from upaya.errors import UserError
-from upaya.questions import Question
 from upaya.rewards.components import COMPONENTS, exact
-from upaya.rewards.regimes import Regime, check
-from upaya.rewards.schedules import RegimesFile, load_regimes
+from upaya.rewards.regimes import check, levels, load_regimes, reward_of_text
 from upaya.rewards.scoring import score
 from upaya.rewards.specimens import TYPICAL, degenerate, is_right, perturbed
-from upaya.validation import validated
 
 REGIMES = load_regimes(Path(__file__).parents[1] / "params/regimes.yaml").plain
 SATURATING = {name for name, regime in REGIMES.items() if regime.declares_saturation}
@@ -43,14 +43,14 @@ completions = st.one_of(st.text(), st.lists(pieces, max_size=12).map("".join))
 @pytest.mark.parametrize("asked", QUESTIONS, ids=lambda q: q.answer_type)
 @pytest.mark.parametrize("name", REGIMES)
 def test_a_strictly_right_completion_has_the_maximum(name: str, asked: Question) -> None:
-    assert REGIMES[name].score(parse(asked.gold), asked) == pytest.approx(REGIMES[name].maximum)
+    assert reward_of_text(REGIMES[name], asked.gold, asked) == pytest.approx(REGIMES[name].maximum)
 
 
 @pytest.mark.parametrize("name", REGIMES)
 @given(text=completions, asked=st.sampled_from(QUESTIONS))
 def test_no_other_completion_reaches_it_and_every_score_is_in_range(name: str, text: str, asked: Question) -> None:
     regime, completion = REGIMES[name], parse(text)
-    score = regime.score(completion, asked)
+    score = reward_of_text(regime, text, asked)
     assert math.isfinite(score) and regime.floor <= score <= regime.maximum + 1e-12
     if not exact(completion, asked) and name not in SATURATING:
         assert score < regime.maximum - 1e-9
@@ -65,7 +65,7 @@ def test_components_stay_between_0_and_1(name: str, text: str, asked: Question) 
 @pytest.mark.parametrize("name", REGIMES)
 def test_a_megabyte_is_scored_at_once(name: str) -> None:
     for text in ("无" * 1_000_000, "<answer>" + "无见、" * 300_000, "<think>" * 150_000):
-        assert math.isfinite(REGIMES[name].score(parse(text), QUESTIONS[0]))
+        assert math.isfinite(reward_of_text(REGIMES[name], text, QUESTIONS[0]))
 
 
 @pytest.mark.parametrize("asked", TYPICAL, ids=lambda q: q.answer_type)
@@ -73,7 +73,7 @@ def test_a_megabyte_is_scored_at_once(name: str) -> None:
 def test_only_declared_saturation_lets_something_wrong_earn_the_maximum(name: str, asked: Question) -> None:
     wrong = [specimen.text for specimen in degenerate(asked, TYPICAL)]
     wrong += [text for _, text in perturbed(asked, TYPICAL, random.Random(1))[1:]]
-    tied = [text for text in wrong if REGIMES[name].score(parse(text), asked) >= REGIMES[name].maximum - 1e-9]
+    tied = [text for text in wrong if reward_of_text(REGIMES[name], text, asked) >= REGIMES[name].maximum - 1e-9]
     assert not tied or name in SATURATING
 
 
@@ -88,12 +88,12 @@ def test_specimens_are_wrong_and_errors_grow(asked: Question) -> None:
 @pytest.mark.parametrize("said", ["眼界、耳界", "耳界、眼界"])
 @pytest.mark.parametrize("name", REGIMES)
 def test_a_set_in_any_order_is_right(name: str, said: str) -> None:
-    assert REGIMES[name].score(parse(gold_completion(said, "")), QUESTIONS[1]) == REGIMES[name].maximum
+    assert reward_of_text(REGIMES[name], gold_completion(said, ""), QUESTIONS[1]) == REGIMES[name].maximum
 
 
 @pytest.mark.parametrize("name", REGIMES)
 def test_a_number_in_either_writing_is_right(name: str) -> None:
-    assert REGIMES[name].score(parse(gold_completion("十", "")), QUESTIONS[3]) == REGIMES[name].maximum
+    assert reward_of_text(REGIMES[name], gold_completion("十", ""), QUESTIONS[3]) == REGIMES[name].maximum
 
 
 def test_a_long_tail_after_the_right_answer_is_not_right() -> None:
@@ -104,21 +104,21 @@ def test_a_long_tail_after_the_right_answer_is_not_right() -> None:
 
 def test_strict_tells_malformed_from_wrong_from_right() -> None:
     asked, strict = QUESTIONS[0], REGIMES["strict"]
-    scores = [strict.score(parse(text), asked) for text in ("无见", gold_completion("无见", ""), asked.gold)]
-    assert scores == sorted(set(scores)) and strict.levels() >= 3
+    scores = [reward_of_text(strict, text, asked) for text in ("无见", gold_completion("无见", ""), asked.gold)]
+    assert scores == sorted(set(scores)) and levels(strict) >= 3
 
 
 def test_a_two_valued_regime_is_known_as_one() -> None:
     two = Regime.model_validate({"components": {"exact": {"weight": 1}}, "penalties": {"malformed": 0.5, "wrong": 0.5},
                                  "floor": -0.5})  # fmt: skip
-    assert two.levels() == 2
+    assert levels(two) == 2
 
 
 def test_over_long_is_punished_on_top() -> None:
     penalties = {"wrong": 0.5, "over_long": 0.25}
     regime = Regime.model_validate({"components": {"exact": {"weight": 1}}, "penalties": penalties, "floor": -1})
     short, long = gold_completion("无见", ""), gold_completion(["无见"] * 20, "")
-    assert [regime.score(parse(text), QUESTIONS[0]) for text in (short, long)] == [-0.5, -0.75]
+    assert [reward_of_text(regime, text, QUESTIONS[0]) for text in (short, long)] == [-0.5, -0.75]
 
 
 def test_a_regime_that_a_wrong_completion_satisfies_is_refused() -> None:
@@ -136,7 +136,7 @@ def test_all_regimes_at_once_score_as_each_alone() -> None:
     texts = [["", asked.gold, gold_completion("误", ""), asked.gold] for asked in QUESTIONS]
     found = score(texts, QUESTIONS, REGIMES)
     for name, regime in REGIMES.items():
-        alone = [[regime.score(parse(t), q) for t in group] for group, q in zip(texts, QUESTIONS, strict=True)]
+        alone = [[reward_of_text(regime, t, q) for t in group] for group, q in zip(texts, QUESTIONS, strict=True)]
         assert found.rewards_PG[name].tolist() == alone
     assert found.exact_PG.tolist() == [[False, True, False, True]] * len(QUESTIONS)
     assert set(found.components_PG) == {name for regime in REGIMES.values() for name in regime.components}
@@ -181,12 +181,13 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def regime_with(name: str) -> dict[str, object]:
-    return {"regimes": {"r": {"components": {"exact": {"weight": 1}, name: {"weight": 0.1}}}}}
+    regime = {"components": {"exact": {"weight": 1}, name: {"weight": 0.1}}}
+    return {"regimes": {"r": regime}, "measured": {"r": regime}}
 
 
 def test_a_component_of_ones_own_is_named_by_its_path(own: None) -> None:
     regime = validated(RegimesFile, regime_with("mine.brief"), "f").plain["r"]
-    assert regime.score(parse("无见"), QUESTIONS[0]) == pytest.approx(0.1)
+    assert reward_of_text(regime, "无见", QUESTIONS[0]) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +196,12 @@ def test_a_component_of_ones_own_is_named_by_its_path(own: None) -> None:
         ("mine.breif", "no function 'breif'; did you mean 'brief'"),
         ("mein.brief", "cannot import 'mein'"),
         ("formt", "did you mean 'format'"),
+        ("positons", "did you mean 'positions'"),
     ],
 )
 def test_a_wrong_path_is_answered_on_load(own: None, name: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        validated(RegimesFile, regime_with(name), "f")
+    with pytest.raises(UserError, match=f"f: key 'regimes.r.components': .*{message}"):
+        check("r", validated(RegimesFile, regime_with(name), "f").plain["r"], "f")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_a_wrong_path_is_answered_on_load(own: None, name: str, message: str) ->
 def test_a_component_that_breaks_its_promise_is_named(own: None, name: str, message: str) -> None:
     regime = validated(RegimesFile, regime_with(f"mine.{name}"), "f").plain["r"]
     with pytest.raises(UserError, match=message):
-        regime.score(parse("无见"), QUESTIONS[0])
+        reward_of_text(regime, "无见", QUESTIONS[0])
 
 
 def test_lenient_rises_with_every_right_position_and_strict_only_at_the_end() -> None:
@@ -216,7 +218,7 @@ def test_lenient_rises_with_every_right_position_and_strict_only_at_the_end() ->
     assert isinstance(asked.answer, list)
     answers = [asked.answer[:n] + ["误"] * (3 - n) for n in range(4)]
     lenient, strict = (
-        [REGIMES[name].score(parse(gold_completion(answer, "")), asked) for answer in answers]
+        [reward_of_text(REGIMES[name], gold_completion(answer, ""), asked) for answer in answers]
         for name in ("lenient", "strict")
     )
     assert lenient == sorted(set(lenient))
@@ -226,15 +228,14 @@ def test_lenient_rises_with_every_right_position_and_strict_only_at_the_end() ->
 def test_listing_more_than_was_asked_does_not_pay() -> None:
     asked = QUESTIONS[0]
     assert isinstance(asked.answer, list)
-    more = parse(gold_completion([*asked.answer, "有见", "无对"], ""))
-    assert REGIMES["lenient"].score(more, asked) < REGIMES["lenient"].score(parse(asked.gold), asked)
+    more = gold_completion([*asked.answer, "有见", "无对"], "")
+    assert reward_of_text(REGIMES["lenient"], more, asked) < reward_of_text(REGIMES["lenient"], asked.gold, asked)
 
 
 @pytest.mark.parametrize(
     ("regime", "message"),
     [
         ({"components": {"format": {"weight": -1}}}, "regimes.r.components.format.weight"),
-        ({"components": {"positons": {"weight": 1}}}, "did you mean 'positions'"),
         ({"components": {"format": {"wieght": 1}}}, "did you mean 'weight'"),
         ({"components": {"format": {"weight": "much"}}}, "should be a valid number"),
         ({"components": {"format": {"weight": 0}}}, "rewards nothing"),
@@ -242,4 +243,4 @@ def test_listing_more_than_was_asked_does_not_pay() -> None:
 )
 def test_a_wrong_declaration_names_key_and_cure(regime: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        validated(RegimesFile, {"regimes": {"r": regime}}, "params/regimes.yaml")
+        validated(RegimesFile, {"regimes": {"r": regime}, "measured": {"r": regime}}, "params/regimes.yaml")

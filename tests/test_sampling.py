@@ -4,10 +4,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upaya.logprobs import chosen_logprobs, completion_logprobs
-from upaya.philox import uniforms
-from upaya.policy import Policy, from_config, train_tokenizer
-from upaya.sampling import GREEDY, Rollouts, SamplingParams, draw, sample
+from upaya.declared.sampling import GREEDY, SamplingParams
+from upaya.policy.model import Policy
+from upaya.sampling.decoding import Rollouts, draw, sample
+from upaya.sampling.philox import uniforms
+from upaya.training.completions.logprobs import chosen_logprobs, completion_logprobs
+from upaya.training.sft.from_scratch import from_config, train_tokenizer
 
 LINES = ["眼界，有见／无见者，无见。", "色界，有见／无见者，有见。", "依次作答：无见、有对、善及不善。"] * 5
 ARCHITECTURES = {

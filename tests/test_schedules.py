@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from upaya.declared.regimes import Annealed, Ladder, Mixed, PerGroup, Regime, RegimesFile, Share
+from upaya.declared.validation import validated
 from upaya.errors import UserError
-from upaya.rewards.regimes import Regime
-from upaya.rewards.schedules import Annealed, Ladder, Mixed, PerGroup, RegimesFile, Rewarding, Share, load_regimes
-from upaya.validation import validated
+from upaya.rewards.regimes import load_regimes
+from upaya.training.grpo.rewarding import Rewarding
 
 REGIMES = load_regimes(Path(__file__).parents[1] / "params/regimes.yaml").plain
 LENIENT, STRICT = REGIMES["lenient"], REGIMES["strict"]
@@ -122,10 +123,24 @@ STRICT_FILE = {"components": {"exact": {"weight": 1}}, "penalties": {"malformed"
         ),
         (
             {"type": "per_group", "prefer": [STRICT_FILE, {"components": {"exact": {"weight": 2}}}]},
-            r"s: a schedule is made of regimes declared beside it; write `lenient: &lenient`",
+            r"s: a schedule is made of regimes that stand under `measured`; write `lenient: &lenient`",
         ),
     ],
 )
 def test_a_wrong_schedule_names_key_and_cure(schedule: object, message: str) -> None:
+    content = {"regimes": {"strict": STRICT_FILE, "s": schedule}, "measured": {"strict": STRICT_FILE}}
     with pytest.raises(UserError, match=message):
-        validated(RegimesFile, {"regimes": {"strict": STRICT_FILE, "s": schedule}}, "params/regimes.yaml")
+        validated(RegimesFile, content, "params/regimes.yaml")
+
+
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        ({"strikt": STRICT_FILE}, "measured: 'strikt' is none of the regimes; did you mean 'strict'"),
+        ({"strict": {**STRICT_FILE, "floor": -2}}, "measured.strict differs from regimes.strict: write"),
+        ({}, "measured"),
+    ],
+)
+def test_what_is_measured_is_declared(measured: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validated(RegimesFile, {"regimes": {"strict": STRICT_FILE}, "measured": measured}, "params/regimes.yaml")

@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from upaya.engine import Engine
+from upaya.declared.grpo import DeadGroups, Drop, Grpo, Refill, Scale
+from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError
-from upaya.grpo.batch import Batch, DeadGroups, Drop, Refill, Scale
-from upaya.grpo.update import Update, update
-from upaya.params import Grpo
-from upaya.policy import Policy, compile_layers, from_config, train_tokenizer
-from upaya.sampling import Rollouts, SamplingParams, sample
+from upaya.policy.model import Policy, compile_layers
+from upaya.sampling.decoding import Rollouts, sample
+from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.update import Update, update
+from upaya.training.sft.from_scratch import from_config, train_tokenizer
+from upaya.training.steps.engine import Engine
 
 SAMPLING = SamplingParams(max_new_tokens=10)
 LINES = ["眼界，有见／无见者，无见。", "色界，有见／无见者，有见。"] * 5

@@ -5,7 +5,8 @@ from pathlib import Path
 import typer
 
 from upaya.errors import UserError, shown_to_user
-from upaya.progress import console
+from upaya.paths import POLICIES, RESULTS
+from upaya.terminal import console
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -13,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 @app.command()
 def show(policy: str = typer.Argument("lenient-strict")) -> None:
     """The table of a policy and its ancestors."""
-    from upaya.report import show as show_table
+    from upaya.measuring.report import show as show_table
 
     show_table(policy)
 
@@ -25,13 +26,18 @@ def ask(
     samples: int = typer.Option(0, help="sampled completions to show beside the greedy one"),
 ) -> None:
     """Ask a policy a question."""
-    from upaya.params import load_curricula, load_model_file
-    from upaya.policy import load
-    from upaya.rewards.schedules import load_regimes
-    from upaya.sampling import GREEDY, SamplingParams, sample
-    from upaya.script import Converter
+    from upaya.startup import start_as_declared
 
-    folder = Path("policies") / policy
+    start_as_declared()
+    from upaya.corpus.script import Converter
+    from upaya.declared.curricula import load_curricula
+    from upaya.declared.model import load_model_file
+    from upaya.declared.sampling import GREEDY, SamplingParams
+    from upaya.policy.model import load
+    from upaya.rewards.regimes import load_regimes
+    from upaya.sampling.decoding import sample
+
+    folder = POLICIES / policy
     built = folder.is_dir()
     # One of ours is asked as it was trained: with its system prompt, in its precision.
     model = load(folder, load_model_file(load_curricula(load_regimes()).model)) if built else load(policy)
@@ -46,7 +52,7 @@ def ask(
 @app.command()
 def audit() -> None:
     """Score every regime on hacks and near misses; exit code 1 where a hack earns more than params/audit.yaml says."""
-    from upaya.audit import run
+    from upaya.measuring.audit import run
 
     if not run():
         raise UserError("a degenerate completion earns more than declared (above); see params/audit.yaml")
@@ -55,7 +61,11 @@ def audit() -> None:
 @app.command()
 def probe(policy: str = typer.Argument(help="a policy's name, or a folder or hub name of a model")) -> None:
     """What a policy could learn from before any GRPO, and which curriculum that recommends."""
-    from upaya.probe import POLICIES, probe_declared, report_path, show
+    from upaya.startup import start_as_declared
+
+    start_as_declared()
+    from upaya.measuring.probe import probe_declared
+    from upaya.measuring.probe_report import report_path, show
 
     known = (POLICIES / policy).is_dir()
     report = probe_declared(policy, None if known else policy)
@@ -68,7 +78,7 @@ def probe(policy: str = typer.Argument(help="a policy's name, or a folder or hub
 @app.command()
 def compare() -> None:
     """The arms side by side, as `make compare` left them."""
-    from upaya.comparison import show_arms
+    from upaya.measuring.comparison import show_arms
 
     show_arms()
 
@@ -76,9 +86,9 @@ def compare() -> None:
 @app.command()
 def plan(model: str = typer.Option("", help="a file under params/models/; the chosen one where none is given")) -> None:
     """What a model needs in memory under every launch of params/launch/, and whether it fits."""
-    from upaya.params import load_curricula
-    from upaya.plan import show as show_plan
-    from upaya.rewards.schedules import load_regimes
+    from upaya.declared.curricula import load_curricula
+    from upaya.measuring.plan import show as show_plan
+    from upaya.rewards.regimes import load_regimes
 
     curricula = load_curricula(load_regimes())
     show_plan(curricula, model or curricula.model)
@@ -87,9 +97,9 @@ def plan(model: str = typer.Option("", help="a file under params/models/; the ch
 @app.command()
 def track() -> None:
     """Rebuild MLflow from the histories and results of what is built."""
-    from upaya.rebuild import rebuild
+    from upaya.tracking.rebuild import rebuild
 
-    rebuilt = rebuild(Path("policies"), Path("results"))
+    rebuilt = rebuild(POLICIES, RESULTS)
     if not rebuilt:
         raise UserError("nothing under policies/ to rebuild from; `make run` builds it")
     console.print(f"MLflow: rebuilt {', '.join(rebuilt)}")

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from upaya.errors import UserError
 
 
@@ -51,12 +49,11 @@ def replacing(path: Path, within: Path | None = None) -> Iterator[Path]:
             _remove(path)
         partial.replace(path)
         fsync_path(path.parent)
-    except SafetensorError as error:
+    except BaseException as error:
         _remove(partial)
-        number = re.search(r"\(os error (\d+)\)", str(error))  # a system error comes as its text only
-        raise (OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error) from None
-    except BaseException:
-        _remove(partial)
+        number = re.search(r"\(os error (\d+)\)", str(error))  # safetensors tells a system error as its text only
+        if number and type(error).__name__ == "SafetensorError":
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
         raise
 
 

@@ -19,13 +19,10 @@ import ctypes
 import os
 import platform
 from pathlib import Path
-from typing import Literal
 
-from upaya.progress import console
+from upaya.declared.numerics import Mode
+from upaya.terminal import console
 
-Numerics = Literal["native", "avx2", "portable"]
-
-THREADS = 2
 BRANCHES = {"avx2": ("AVX2", 10), "portable": ("COMPATIBLE", 3)}  # MKL_CBWR, and the number by which MKL calls it
 NOT_CHOSEN = 1  # MKL's number for having started without MKL_CBWR
 # Functions that ATen leaves to MKL wherever their input is contiguous.
@@ -33,14 +30,14 @@ VECTOR_FUNCTIONS = ("acos", "asin", "atan", "cos", "erf", "erfc", "exp", "expm1"
                     "sin", "sqrt", "tan", "tanh")  # fmt: skip
 
 
-def pin(numerics: Numerics = "avx2", threads: int = THREADS) -> bool:
+def pin(mode: Mode, threads: int) -> bool:
     """Fix how this process computes on the CPU, whatever its environment says. To be called when a program starts.
 
     torch may have been imported, but must not have computed anything. On a processor without AVX2, or not of the x86
     family, or (with "avx2") not by Intel, the program goes on, and one line says that its bytes may differ.
 
     Args:
-        numerics: "avx2": the same bytes on every Intel processor that has AVX2; "portable": on every x86-64 processor
+        mode: "avx2": the same bytes on every Intel processor that has AVX2; "portable": on every x86-64 processor
             that has it; "native": whatever is fastest on this one.
         threads: of each operation, on however many cores. The same bytes need the same number.
 
@@ -54,27 +51,25 @@ def pin(numerics: Numerics = "avx2", threads: int = THREADS) -> bool:
     import torch
 
     torch.set_num_threads(threads)  # MKL's too, whatever OMP_NUM_THREADS, MKL_NUM_THREADS and MKL_DYNAMIC say
-    if numerics == "native":
+    if mode == "native":
         hindrance = ""
     elif platform.machine().lower() not in ("x86_64", "amd64"):
         hindrance = f"this is not an x86-64 processor but {platform.machine()}"
     elif not torch.cpu._is_avx2_supported():
         hindrance = "this processor has no AVX2"
     else:
-        hindrance = _choose(numerics)
+        hindrance = _choose(mode)
     _settle()
     if hindrance:
-        console.print(
-            f"numerics: {numerics} cannot be had: {hindrance}. Bytes may differ from those of other machines."
-        )
+        console.print(f"numerics: {mode} cannot be had: {hindrance}. Bytes may differ from those of other machines.")
     return not hindrance
 
 
-def _choose(numerics: Numerics) -> str:
+def _choose(mode: Mode) -> str:
     """Set the environment and have the libraries read it. Returns what stands in the way, or nothing."""
     import torch
 
-    branch, number = BRANCHES[numerics]
+    branch, number = BRANCHES[mode]
     os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
     os.environ["MKL_CBWR"] = branch
     os.environ.pop("MKL_ENABLE_INSTRUCTIONS", None)  # it would limit MKL's choice

@@ -1,1 +1,1 @@
-"""Reward components and the regimes made of them. Knows questions and answers, nothing of models."""
+"""Rewards: components, regimes that weigh them, and groups of completions compared under them."""

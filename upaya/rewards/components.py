@@ -14,10 +14,21 @@ from pathlib import Path
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
-from upaya.answers import ANSWER, END_ANSWER, END_THINK, THINK, Completion, is_exact, items, normalised, number, render
+from upaya.corpus.answers import (
+    ANSWER,
+    END_ANSWER,
+    END_THINK,
+    THINK,
+    Completion,
+    is_exact,
+    items,
+    normalised,
+    number,
+    render,
+)
+from upaya.corpus.questions import Question
+from upaya.corpus.script import Converter
 from upaya.errors import UserError, nearest
-from upaya.questions import Question
-from upaya.script import Converter
 
 Component = Callable[[Completion, Question], float]
 

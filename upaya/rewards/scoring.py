@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from upaya.answers import parse
-from upaya.questions import Question
+from upaya.corpus.answers import parse
+from upaya.corpus.questions import Question
+from upaya.declared.regimes import Regime
 from upaya.rewards.components import component, exact
-from upaya.rewards.regimes import Regime
+from upaya.rewards.regimes import reward
 
 
 @dataclass
@@ -39,7 +40,7 @@ def score(texts: Sequence[Sequence[str]], questions: Sequence[Question], regimes
             if text not in known:
                 completion = parse(text)
                 values = {name: component(name)(completion, question) for name in components}
-                rewards = [regime.combine(values, completion, question) for regime in regimes.values()]
+                rewards = [reward(regime, values, completion, question) for regime in regimes.values()]
                 known[text] = [exact(completion, question), completion.well_formed, *rewards, *values.values()]
         rows.append([known[text] for text in group])
     exact_PG, well_formed_PG, *rest = torch.tensor(rows, dtype=torch.float64).unbind(-1)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from upaya.answers import (
+from upaya.corpus.answers import (
     ANSWER,
     END_ANSWER,
     END_THINK,
@@ -21,8 +21,8 @@ from upaya.answers import (
     normalised,
     parse,
     render,
-)  # fmt: skip
-from upaya.questions import Question
+)
+from upaya.corpus.questions import Question
 
 Kind = Literal["ignorant", "near"]
 
@@ -74,7 +74,7 @@ def perturbed(question: Question, others: Sequence[Question], rng: random.Random
     An error is a wrong item in a list's place, a step away from a number, a wrong character in a term, the other
     boolean. Errors add up: those of one completion stay in the next.
     """
-    found = [(0, question.gold)]
+    completions = [(0, question.gold)]
     if isinstance(question.answer, list):
         known = {normalised(item) for item in question.answer}
         pool = sorted(
@@ -83,17 +83,17 @@ def perturbed(question: Question, others: Sequence[Question], rng: random.Random
         answer = list(question.answer)
         for errors, place in enumerate(rng.sample(range(len(answer)), len(answer)), start=1):
             answer[place] = rng.choice(pool)
-            found.append((errors, gold_completion(list(answer), question.reasoning)))
+            completions.append((errors, gold_completion(list(answer), question.reasoning)))
     elif isinstance(question.answer, bool):
-        found.append((1, gold_completion(not question.answer, question.reasoning)))
+        completions.append((1, gold_completion(not question.answer, question.reasoning)))
     elif isinstance(question.answer, int):
-        found += [(n, gold_completion(question.answer + n, question.reasoning)) for n in range(1, 6)]
+        completions += [(n, gold_completion(question.answer + n, question.reasoning)) for n in range(1, 6)]
     else:
         characters = list(question.answer)
         for errors, place in enumerate(rng.sample(range(len(characters)), len(characters)), start=1):
             characters[place] = "某"
-            found.append((errors, gold_completion("".join(characters), question.reasoning)))
-    return [found[0], *((errors, text) for errors, text in found[1:] if not is_right(text, question))]
+            completions.append((errors, gold_completion("".join(characters), question.reasoning)))
+    return [completions[0], *((errors, text) for errors, text in completions[1:] if not is_right(text, question))]
 
 
 def is_right(text: str, question: Question) -> bool:

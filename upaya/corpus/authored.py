@@ -1,0 +1,203 @@
+"""The authored corpus (Traditional Chinese): elements under the gates, numbered lists, phrasings, own questions.
+
+A corpus is a folder with any of
+    elements.yaml      elements, and the axes (諸門) on which each has a value
+    lists/*.yaml       numbered lists (法數), members in order, each under its treatise
+    synonyms.yaml      names of one and the same dharma, so that no "no" question denies a synonym
+    disjoint.yaml      pairs of themes (file names under lists/) that share no dharma: where wrong choices come from
+    phrasings.yaml     how the questions of each kind are worded
+    questions/*.jsonl  finished questions of the user's own
+"""
+
+from collections.abc import Sequence
+from functools import cache, cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from upaya.declared.validation import Declared, load_yaml
+from upaya.errors import UserError, nearest
+
+REST = "其餘"  # in an axis: the elements that no other line of it names
+
+
+class Value(Declared):
+    """The alternatives of an axis that apply to some elements."""
+
+    of: list[str] = Field(min_length=1)
+    is_: list[str] = Field(min_length=1, alias="is")
+
+
+class Axis(Declared):
+    """One gate (門): ordered alternatives, and for every element those that apply to it."""
+
+    name: str
+    fascicle: int | None = None
+    alternatives: list[str] = Field(min_length=2)
+    values: list[Value] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def values_are_alternatives(self) -> Self:
+        for value in self.values:
+            for named in value.is_:
+                if named not in self.alternatives:
+                    raise ValueError(f"{named!r} is none of the alternatives; {nearest(named, self.alternatives)}")
+            if value.is_ != [a for a in self.alternatives if a in value.is_]:
+                raise ValueError(f"{value.is_} is not in the order of the alternatives {self.alternatives}")
+        return self
+
+
+class Elements(Declared):
+    """Elements and the axes on which each of them has exactly one value (a non-empty set of alternatives)."""
+
+    treatise: str
+    elements: list[str] = Field(min_length=1)
+    groups: dict[str, list[str]] = Field(default_factory=dict)
+    axes: list[Axis] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def every_axis_covers_every_element_once(self) -> Self:
+        _refuse_repeats("elements", self.elements)
+        _refuse_repeats("axes", [axis.name for axis in self.axes])
+        for group, members in self.groups.items():
+            for member in members:
+                if member not in self.elements:
+                    raise ValueError(f"groups.{group}: {member!r} is no element; {nearest(member, self.elements)}")
+        for axis in self.axes:
+            named = [element for value in axis.values for element in self._expanded(axis, value)]
+            _refuse_repeats(f"axis {axis.name}", named)
+            missing = [element for element in self.elements if element not in named]
+            if missing:
+                raise ValueError(f"axis {axis.name} says nothing of {'、'.join(missing)}")
+        return self
+
+    def _expanded(self, axis: Axis, value: Value) -> list[str]:
+        named = []
+        for name in value.of:
+            if name == REST:
+                others = [part for other in axis.values for part in other.of if part != REST]
+                taken = set(chain.from_iterable(self.groups.get(part, [part]) for part in others))
+                named += [element for element in self.elements if element not in taken]
+            elif name in self.groups:
+                named += self.groups[name]
+            elif name in self.elements:
+                named.append(name)
+            else:
+                known = [*self.elements, *self.groups, REST]
+                raise ValueError(f"axis {axis.name}: {name!r} is no element or group; {nearest(name, known)}")
+        return named
+
+    @cached_property
+    def table(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """element → axis name → the alternatives that apply."""
+        rows: dict[str, dict[str, tuple[str, ...]]] = {element: {} for element in self.elements}
+        for axis in self.axes:
+            for value in axis.values:
+                for element in self._expanded(axis, value):
+                    rows[element][axis.name] = tuple(value.is_)
+        return rows
+
+
+class NumberedList(Declared):
+    """One numbered list (法數) as a treatise gives it. Where the treatise gives no order, it is asked for as a set."""
+
+    id: str = Field(pattern=r"^[a-z0-9-]+$")
+    name: str
+    treatise: str
+    fascicle: int | None = None
+    ordered: bool = True
+    members: list[str] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def members_differ(self) -> Self:
+        _refuse_repeats(f"list {self.id}", self.members)
+        return self
+
+
+class Phrasing(Declared):
+    """A wording of a question kind; `{name}` marks where its parts go. Held-out wordings appear in the test only."""
+
+    text: str
+    held_out: bool = False
+
+
+class Phrasings(Declared):
+    element_values: list[Phrasing] = Field(min_length=1)
+    elements_of_value: list[Phrasing] = Field(min_length=1)
+    count_of_value: list[Phrasing] = Field(min_length=1)
+    list_members: list[Phrasing] = Field(min_length=1)
+    list_members_unordered: list[Phrasing] = Field(min_length=1)
+    list_member: list[Phrasing] = Field(min_length=1)
+    list_count: list[Phrasing] = Field(min_length=1)
+    list_of_member: list[Phrasing] = Field(min_length=1)
+    membership: list[Phrasing] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def some_wording_is_for_training(self) -> Self:
+        for kind in type(self).model_fields:
+            if all(phrasing.held_out for phrasing in getattr(self, kind)):
+                raise ValueError(f"{kind}: every phrasing is held out, none is left to train with")
+        return self
+
+
+class Corpus:
+    """Everything a corpus folder declares, checked on load. Raises UserError naming file and key."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder. `dvc repro` brings the corpus here as data.dvc says.")
+        self.folder = folder
+        elements = folder / "elements.yaml"
+        self.elements = load_yaml(elements, Elements) if elements.exists() else None
+        self.lists: list[NumberedList] = []
+        self.themes: dict[str, str] = {}  # list id → the file it stands in
+        for file in sorted(folder.glob("lists/*.yaml")):
+            self._add_lists(file)
+        synonyms = folder / "synonyms.yaml"
+        self.synonyms: list[list[str]] = load_yaml(synonyms, list[list[str]]) if synonyms.exists() else []
+        disjoint = folder / "disjoint.yaml"
+        self.disjoint = (
+            {frozenset(pair) for pair in load_yaml(disjoint, list[list[str]])} if disjoint.exists() else set()
+        )
+        phrasings = folder / "phrasings.yaml"
+        self.phrasings = load_yaml(phrasings, Phrasings) if self.elements or self.lists else None
+        self.own_questions = sorted(folder.glob("questions/*.jsonl"))
+        if not (self.elements or self.lists or self.own_questions):
+            raise UserError(f"{folder}: holds neither elements.yaml nor lists/*.yaml nor questions/*.jsonl")
+
+    def _add_lists(self, file: Path) -> None:
+        for entry in load_yaml(file, list[NumberedList]):
+            for known in self.lists:
+                if known.id == entry.id:
+                    raise UserError(f"{file}: list id {entry.id!r} stands twice in the corpus; ids are unique")
+                if (known.name, known.treatise) == (entry.name, entry.treatise):
+                    raise UserError(f"{file}: {entry.id} and {known.id} are both {entry.name} of {entry.treatise}")
+            self.lists.append(entry)
+            self.themes[entry.id] = file.stem
+
+    def surely_without(self, entry: NumberedList, item: str, other: NumberedList) -> bool:
+        """Whether an expert would say without doubt that `item`, a member of `other`, is none of `entry`'s members.
+
+        The two lists' themes are declared to share no dharma, no synonym of the item is a member, and it shares no
+        character with a member or the list's name (定 and 定覺支 are one dharma under two names).
+        """
+        return (
+            frozenset((self.themes[entry.id], self.themes[other.id])) in self.disjoint
+            and entry.treatise == other.treatise
+            and not self._characters(entry.name, *entry.members) & self._characters(item)
+        )
+
+    @cache  # noqa: B019 - a corpus lives as long as the program
+    def _characters(self, *terms: str) -> frozenset[str]:
+        """Every character of the terms and their synonyms."""
+        return frozenset(
+            "".join(name for term in terms for name in (term, *chain(*(g for g in self.synonyms if term in g))))
+        )
+
+
+def _refuse_repeats(where: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{where}: {name} stands twice")

@@ -1,0 +1,310 @@
+"""How questions are made from a corpus and split, and the plain text that a base model reads.
+
+Splits are by fact combination (`key`): an element with an ordered tuple of axes, or a list asked in one way. All
+questions with one key are in one split, so no combination of a test question was ever trained on."""
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+
+import cn2an
+from pydantic import BaseModel
+
+from upaya.corpus.answers import Answer, AnswerType, render
+from upaya.corpus.authored import Axis, Corpus, NumberedList, Phrasing
+from upaya.corpus.own import _converted, _own
+from upaya.corpus.questions import SPLITS, Question, Split
+from upaya.corpus.script import Converter
+from upaya.declared.questions import Counts, Fractions, QuestionParams
+from upaya.errors import UserError, nearest
+
+
+class Draft(BaseModel):
+    """A question in Traditional Chinese before conversion and splitting."""
+
+    kind: str
+    key: str
+    parts: dict[str, str]
+    answer: Answer
+    answer_type: AnswerType
+    reasoning: str
+    source: str
+    difficulty: int = 1
+
+
+def make(corpus: Corpus, params: QuestionParams, converter: Converter) -> list[Question]:
+    """All questions of a corpus, in a fixed order; the same corpus and params give the same questions.
+
+    Raises UserError where a split stays empty or an own question is wrong.
+    """
+    questions = [*_generated(corpus, params, converter), *_own(corpus, converter)]
+    seen: dict[str, Question] = {}
+    for question in questions:
+        if question.id in seen:
+            raise UserError(f"{corpus.folder}: two questions have the id {question.id!r}; ids are unique")
+        seen[question.id] = question
+    for split in SPLITS:
+        if not any(question.split == split for question in questions):
+            raise UserError(
+                f"{corpus.folder}: the {split} split is empty. Ask for more questions in params/questions.yaml, or "
+                f"give questions of your own the split {split!r}."
+            )
+    return questions
+
+
+def _generated(corpus: Corpus, params: QuestionParams, converter: Converter) -> Iterator[Question]:
+    # A generator of its own for each purpose: more questions of one kind leave those of the others as they were.
+    drafts: dict[Split, list[Draft]] = {split: [] for split in SPLITS}
+    if corpus.elements:
+        for n, counts in params.element_values.items():
+            _split_by_count(drafts, _element_values(corpus, n, params), counts, n)
+    for kind, generate in LIST_KINDS.items():
+        by_key: dict[str, list[Draft]] = defaultdict(list)
+        for draft in generate(corpus, random.Random(f"{params.seed}/{kind}")):
+            by_key[draft.key].append(draft)
+        for split, keys in _shares(sorted(by_key), params.other_kinds, random.Random(f"{params.seed}/{kind}/split")):
+            drafts[split] += chain.from_iterable(by_key[key] for key in keys)
+    for split in SPLITS:
+        numbers: dict[str, int] = defaultdict(int)
+        rng = random.Random(f"{params.seed}/{split}/phrasing")
+        for draft in drafts[split]:
+            assert corpus.phrasings
+            phrasing = _phrasing(getattr(corpus.phrasings, draft.kind), split, params.held_out_phrasings, rng)
+            name = f"{draft.kind}-{draft.difficulty}" if draft.kind == "element_values" else draft.kind
+            yield _worded(draft, phrasing, split, f"{name}-{split}-{numbers[name]:05d}", converter)
+            numbers[name] += 1
+
+
+def _phrasing(phrasings: list[Phrasing], split: Split, held_out_share: float, rng: random.Random) -> Phrasing:
+    held_out = [phrasing for phrasing in phrasings if phrasing.held_out]
+    trained = [phrasing for phrasing in phrasings if not phrasing.held_out]
+    use_held_out = split == "test" and held_out and rng.random() < held_out_share
+    return rng.choice(held_out if use_held_out else trained)
+
+
+def _worded(draft: Draft, phrasing: Phrasing, split: Split, identity: str, converter: Converter) -> Question:
+    def part(match: re.Match[str]) -> str:
+        if match.group(1) not in draft.parts:
+            raise UserError(
+                f"phrasings.yaml: {draft.kind}: unknown part {match.group()!r}; {nearest(match.group(1), draft.parts)}"
+            )
+        return draft.parts[match.group(1)]
+
+    prompt = re.sub(r"\{(\w+)\}", part, phrasing.text)
+    return Question(
+        id=identity,
+        kind=draft.kind,
+        split=split,
+        key=draft.key,
+        prompt=converter.simplify(prompt),
+        answer=_converted(draft.answer, converter),
+        answer_type=draft.answer_type,
+        reasoning=converter.simplify(draft.reasoning),
+        source=draft.source,
+        difficulty=draft.difficulty,
+        held_out_phrasing=phrasing.held_out,
+        prompt_traditional=prompt,
+        answer_traditional=draft.answer,
+    )
+
+
+def value_text(alternatives: Sequence[str]) -> str:
+    """A value as an answer says it: the alternatives that apply, joined by 及 in the axis's order."""
+    return "及".join(alternatives)
+
+
+def axis_text(axis: Axis) -> str:
+    """An axis as a question names it: by all its alternatives."""
+    return "／".join(axis.alternatives)
+
+
+def source_text(treatise: str, fascicles: Sequence[int | None]) -> str:
+    """The treatise with the fascicles that are known."""
+    known = sorted({fascicle for fascicle in fascicles if fascicle})
+    return treatise + (f"卷{'、'.join(cn2an.an2cn(fascicle) for fascicle in known)}" if known else "")
+
+
+def _element_values(corpus: Corpus, n: int, params: QuestionParams) -> Iterator[Draft]:
+    """An endless stream of distinct (element, ordered n axes), until all are out."""
+    elements = corpus.elements
+    assert elements
+    if n > len(elements.axes):
+        raise UserError(f"params/questions.yaml: key 'element_values.{n}': the corpus has {len(elements.axes)} axes")
+    rng = random.Random(f"{params.seed}/element_values/{n}")
+    possible = len(elements.elements)
+    for taken in range(n):
+        possible *= len(elements.axes) - taken
+    seen: set[str] = set()
+    while len(seen) < possible:
+        element = rng.choice(elements.elements)
+        axes = rng.sample(elements.axes, n)
+        key = _values_key(element, axes)
+        if key in seen:
+            continue
+        seen.add(key)
+        yield Draft(
+            kind="element_values",
+            key=key,
+            parts={
+                "treatise": elements.treatise,
+                "element": element,
+                "axes": "；".join(axis_text(axis) for axis in axes),
+            },
+            answer=[value_text(elements.table[element][axis.name]) for axis in axes],
+            answer_type="ordered_list",
+            reasoning=element,
+            source=source_text(elements.treatise, [axis.fascicle for axis in axes]),
+            difficulty=n,
+        )
+
+
+def _values_key(element: str, axes: Sequence[Axis]) -> str:
+    return f"element_values/{element}/" + "/".join(axis.name for axis in axes)
+
+
+def _split_by_count(drafts: dict[Split, list[Draft]], stream: Iterator[Draft], counts: Counts, n: int) -> None:
+    for split in ("test", "validation", "train"):
+        for _ in range(getattr(counts, split)):
+            draft = next(stream, None)
+            if draft is None:
+                wanted = counts.train + counts.validation + counts.test
+                raise UserError(
+                    f"params/questions.yaml: key 'element_values.{n}': {wanted} questions on {n} axes asked for, there "
+                    "are fewer distinct ones; ask for fewer questions or more axes"
+                )
+            drafts[split].append(draft)
+
+
+def _elements_of_value(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
+    for axis, value, members in _values(corpus):
+        yield _about_value(corpus, "elements_of_value", axis, value, members, "set")
+
+
+def _count_of_value(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
+    for axis, value, members in _values(corpus):
+        yield _about_value(corpus, "count_of_value", axis, value, len(members), "number")
+
+
+def _values(corpus: Corpus) -> Iterator[tuple[Axis, str, list[str]]]:
+    """Every (axis, value, elements with exactly this value)."""
+    if corpus.elements:
+        for axis in corpus.elements.axes:
+            holders: dict[str, list[str]] = defaultdict(list)
+            for element in corpus.elements.elements:
+                holders[value_text(corpus.elements.table[element][axis.name])].append(element)
+            for value, members in holders.items():
+                yield axis, value, members
+
+
+def _about_value(corpus: Corpus, kind: str, axis: Axis, value: str, answer: Answer, answer_type: AnswerType) -> Draft:
+    assert corpus.elements
+    treatise = corpus.elements.treatise
+    return Draft(
+        kind=kind,
+        key=f"{kind}/{axis.name}/{value}",
+        parts={"treatise": treatise, "axis": axis_text(axis), "value": value},
+        answer=answer,
+        answer_type=answer_type,
+        reasoning=value,
+        source=source_text(treatise, [axis.fascicle]),
+    )
+
+
+def _about_list(kind: str, entry: NumberedList, answer: Answer, answer_type: AnswerType, **parts: str) -> Draft:
+    return Draft(
+        kind=kind,
+        key=f"{kind}/{entry.id}",
+        parts={"treatise": entry.treatise, "list": entry.name, **parts},
+        answer=answer,
+        answer_type=answer_type,
+        reasoning=entry.name,
+        source=source_text(entry.treatise, [entry.fascicle]),
+    )
+
+
+def _list_members(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
+    for entry in corpus.lists:
+        if entry.ordered:
+            yield _about_list("list_members", entry, entry.members, "ordered_list")
+        else:
+            yield _about_list("list_members_unordered", entry, entry.members, "set")
+
+
+def _list_member(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
+    for entry in filter(lambda entry: entry.ordered, corpus.lists):
+        for k, member in enumerate(entry.members, start=1):
+            yield _about_list("list_member", entry, member, "term", k=cn2an.an2cn(k))
+
+
+def _list_count(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
+    for entry in corpus.lists:
+        if not re.search("[一二三四五六七八九十]", entry.name):  # 五蘊 would give its own count away
+            yield _about_list("list_count", entry, len(entry.members), "number")
+
+
+def _list_of_member(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
+    for entry in corpus.lists:
+        item = rng.choice(entry.members)
+        others = [other for other in corpus.lists if corpus.surely_without(other, item, entry)]
+        names = sorted({other.name for other in others})
+        if len(names) >= 3:
+            choices = [entry.name, *rng.sample(names, 3)]
+            rng.shuffle(choices)
+            yield _about_list("list_of_member", entry, entry.name, "term", item=item, choices="；".join(choices))
+
+
+def _membership(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
+    for entry in corpus.lists:
+        strangers = [
+            member for other in corpus.lists for member in other.members if corpus.surely_without(entry, member, other)
+        ]
+        if strangers:  # only lists that are asked both ways, or the list alone would give the answer away
+            yield _about_list("membership", entry, True, "boolean", item=rng.choice(entry.members))
+            yield _about_list("membership", entry, False, "boolean", item=rng.choice(strangers))
+
+
+LIST_KINDS: dict[str, Callable[[Corpus, random.Random], Iterator[Draft]]] = {
+    "elements_of_value": _elements_of_value,
+    "count_of_value": _count_of_value,
+    "list_members": _list_members,
+    "list_member": _list_member,
+    "list_count": _list_count,
+    "list_of_member": _list_of_member,
+    "membership": _membership,
+}
+
+
+def _shares(keys: list[str], fractions: Fractions, rng: random.Random) -> Iterator[tuple[Split, list[str]]]:
+    rng.shuffle(keys)
+    test = round(len(keys) * fractions.test)
+    validation = round(len(keys) * fractions.validation)
+    yield "test", sorted(keys[:test])
+    yield "validation", sorted(keys[test : test + validation])
+    yield "train", sorted(keys[test + validation :])
+
+
+def statements(corpus: Corpus, converter: Converter, seed: int, lines: int) -> list[str]:
+    """The corpus's facts as plain declarative lines (Simplified): what a base model reads before it is ever asked.
+
+    Questions, their wordings and the tags of a completion are absent, so a base model knows the terms and not the task.
+    """
+    rng = random.Random(f"{seed}/statements")
+    makers = 3 * [_stated_facts] * bool(corpus.elements) + [_stated_list] * bool(corpus.lists)
+    return [converter.simplify(rng.choice(makers)(corpus, rng)) for _ in range(lines if makers else 0)]
+
+
+def _stated_facts(corpus: Corpus, rng: random.Random) -> str:
+    elements = corpus.elements
+    assert elements
+    element = rng.choice(elements.elements)
+    axes = rng.sample(elements.axes, min(rng.randint(1, 8), len(elements.axes)))
+    return "".join(
+        f"{element}，{axis_text(axis)}者，{value_text(elements.table[element][axis.name])}。" for axis in axes
+    )
+
+
+def _stated_list(corpus: Corpus, rng: random.Random) -> str:
+    entry = rng.choice(corpus.lists)
+    return f"《{entry.treatise}》：{entry.name}者，謂{render(entry.members)}。"

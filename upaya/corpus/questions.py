@@ -1,0 +1,61 @@
+"""Questions, as convert writes them and every other stage reads them."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from upaya.corpus.answers import Answer, AnswerType, gold_completion
+from upaya.declared.selection import Selection
+from upaya.declared.validation import validated
+from upaya.errors import UserError, nearest
+from upaya.files import read_jsonl
+
+Split = Literal["train", "validation", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class Question(BaseModel):
+    """One question with its exact answer, in both scripts.
+
+    `prompt`, `answer` and `reasoning` are Simplified, the `_traditional` ones as authored. `key` is the fact
+    combination that the split goes by; `held_out_phrasing` marks wordings that training never shows.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    kind: str
+    split: Split
+    key: str
+    prompt: str
+    answer: Answer
+    answer_type: AnswerType
+    reasoning: str
+    source: str
+    difficulty: int = 1
+    held_out_phrasing: bool = False
+    prompt_traditional: str
+    answer_traditional: Answer
+
+    @property
+    def gold(self) -> str:
+        return gold_completion(self.answer, self.reasoning)
+
+
+def read(folder: Path, split: Split, selection: Selection | None = None) -> list[Question]:
+    """The questions of one split that a selection holds. Raises UserError where none is left."""
+    questions = [
+        validated(Question, row, f"{folder / f'{split}.jsonl'}, line {line}")
+        for line, row in read_jsonl(folder / f"{split}.jsonl")
+    ]
+    if selection:
+        for kind in selection.kinds:
+            if not any(question.kind == kind for question in questions):
+                kinds = {question.kind for question in questions}
+                raise UserError(f"{folder / f'{split}.jsonl'} has no question of kind {kind!r}; {nearest(kind, kinds)}")
+        questions = [question for question in questions if selection.holds(question.kind, question.difficulty)]
+    if not questions:
+        raise UserError(f"{folder / f'{split}.jsonl'}: no question is left by the selection {selection}")
+    return questions

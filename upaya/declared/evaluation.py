@@ -1,0 +1,19 @@
+"""How policies are evaluated."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from upaya.declared.validation import Declared
+
+
+class Evaluation(Declared):
+    samples: int = Field(gt=0, description="completions per question for pass@k")
+    ks: list[int] = Field(min_length=1)
+    bootstrap: int = Field(gt=0, description="resamples of the questions for the intervals")
+
+    @model_validator(mode="after")
+    def enough_samples(self) -> Self:
+        if max(self.ks) > self.samples:
+            raise ValueError(f"pass@{max(self.ks)} needs at least {max(self.ks)} samples")
+        return self

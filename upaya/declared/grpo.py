@@ -1,0 +1,188 @@
+"""GRPO: what all its stages share, and what each policy of the tree adds."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from upaya.declared.selection import Selection
+from upaya.declared.validation import Declared, Name
+
+LossType = Literal["dapo", "grpo", "bnpo", "dr_grpo", "gspo", "cispo"]
+
+
+class Loss(Declared):
+    """Which loss, and how far the policy may move from the one that sampled.
+
+    With r = π/π_old, A the advantage, and clip to [1 − epsilon_low, 1 + epsilon_high]; epsilon_high above epsilon_low
+    is clip-higher (DAPO, §3.1):
+
+    - `dapo`     −min(r·A, clip(r)·A), over the tokens of the whole generation batch (Yu et al. 2025, arXiv:2503.14476,
+                 eq. 8: a long completion counts by its tokens);
+    - `grpo`     the same, averaged within each completion, then over them (DeepSeekMath, arXiv:2402.03300, eq. 3);
+    - `bnpo`     the same, over the tokens of each optimiser step's own part of the batch; equal to `dapo` where that is
+                 the whole batch (the aggregation that TRL calls so);
+    - `dr_grpo`  the same, over completions times `max_new_tokens` (Liu et al. 2025, arXiv:2503.20783, §3.2);
+    - `gspo`     r is one ratio per completion, the geometric mean of its tokens' (Zheng et al. 2025, arXiv:2507.18071,
+                 eq. 5 and 7), averaged over completions; its ratios stay near 1, so its clipping range is narrow
+                 (§5.1: 3e-4 and 4e-4);
+    - `cispo`    −sg(min(r, 1 + epsilon_high))·A·log π, over the tokens of the whole batch (MiniMax 2025,
+                 arXiv:2506.13585, eq. 4 without a lower bound): a clipped token keeps its gradient.
+    """
+
+    type: LossType = "dapo"
+    epsilon_low: float = Field(default=0.2, ge=0, lt=1)
+    epsilon_high: float = Field(default=0.2, ge=0)
+    kl: float = Field(default=0.0, ge=0, description="weight of the k3 divergence of live groups from the parent")
+    mask_truncated: bool = Field(
+        default=False, description="completions cut off at the token limit are not learned from (DAPO, §3.4)"
+    )
+    dead_groups_count: bool = Field(
+        default=False, description="tokens of dead groups enlarge the denominator, as in TRL: the loss is diluted"
+    )
+
+
+Scaling = Literal["none", "group", "batch"]
+
+
+class Drop(Declared):
+    """Dead groups are left out; the update is made from the live ones, however few."""
+
+    type: Literal["drop"]
+
+
+class Refill(Declared):
+    """Dynamic sampling (DAPO, arXiv:2503.14476, §3.2): further rounds of prompts are sampled from the same policy until
+    `live` groups are live or `most_rounds` are used up. Every round counts as a step of the budget."""
+
+    type: Literal["refill"]
+    live: int = Field(gt=0, description="live groups that an update waits for")
+    most_rounds: int = Field(gt=1, description="rounds of prompts after which it is made from those found")
+
+
+class Scale(Declared):
+    """The step shrinks with the live share: the learning rate of an update is multiplied by it. (Scaling the loss would
+    not do: Adam divides by the gradient's own size.)"""
+
+    type: Literal["scale"]
+
+
+DeadGroups = Annotated[Drop | Refill | Scale, Field(discriminator="type")]
+
+
+class Alarm(Declared):
+    """Sounds when the mean over `window` steps is less than `falls_to` of that over the `window` steps before, and is
+    then silent for two windows. Training goes on: the event is for whoever looks.
+
+    A healthy run of the default questions never falls below 0.7 from ten steps to the next ten.
+    """
+
+    window: int = Field(default=10, gt=0)
+    falls_to: float = Field(default=0.5, gt=0, lt=1)
+
+
+class SuccessRate(Declared):
+    """Fires when the share of exactly right completions, averaged over the last `window` steps, reaches `threshold`."""
+
+    type: Literal["success_rate"]
+    threshold: float = Field(gt=0, le=1)
+    window: int = Field(default=10, gt=0)
+
+
+class LiveShare(Declared):
+    """Fires when the share of live groups under `regime`, averaged over the last `window` steps, reaches `threshold`.
+
+    Named with the regime that comes next: it is taken when it has something to compare.
+    """
+
+    type: Literal["live_share"]
+    regime: str
+    threshold: float = Field(gt=0, le=1)
+    window: int = Field(default=10, gt=0)
+
+
+class Plateau(Declared):
+    """Fires when the reward trained on has stopped rising: its mean over the last `window` steps is less than `gain`
+    above its mean over the `window` steps before."""
+
+    type: Literal["plateau"]
+    gain: float = Field(default=0.01, description="in units of the reward")
+    window: int = Field(default=25, gt=0)
+
+
+class Steps(Declared):
+    """Fires after `steps` steps of this stage."""
+
+    type: Literal["steps"]
+    steps: int = Field(gt=0)
+
+
+class AnyOf(Declared):
+    """Fires when one of the conditions does."""
+
+    type: Literal["any"]
+    of: list["Condition"] = Field(min_length=1)
+
+
+class AllOf(Declared):
+    """Fires when all of the conditions do, at the same step."""
+
+    type: Literal["all"]
+    of: list["Condition"] = Field(min_length=1)
+
+
+Condition = Annotated[SuccessRate | LiveShare | Plateau | Steps | AnyOf | AllOf, Field(discriminator="type")]
+
+
+def regimes_in(condition: Condition) -> list[str]:
+    """The regimes that a condition names."""
+    match condition:
+        case LiveShare():
+            return [condition.regime]
+        case AnyOf() | AllOf():
+            return [name for part in condition.of for name in regimes_in(part)]
+    return []
+
+
+class Grpo(Declared):
+    """What all GRPO stages of a curriculum share."""
+
+    budget: int = Field(gt=0, description="steps from the warm-up to the end of a curriculum, all stages together")
+    prompts: int = Field(gt=0, description="prompts per step")
+    group_size: int = Field(gt=1, description="completions per prompt")
+    max_grad_norm: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    loss: Loss = Loss()
+    scale_rewards: Scaling = "none"
+    dead_groups: DeadGroups = Drop(type="drop")
+    iterations: int = Field(default=1, gt=0, description="passes over each batch (μ of DeepSeekMath, algorithm 1)")
+    mini_batches: int = Field(default=1, gt=0, description="optimiser steps per pass, each on a part of the groups")
+    alarm: Alarm = Alarm()
+    compile: bool = Field(
+        default=False, description="torch.compile the layers for updates: half a minute first, then a sixth faster"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="of the products in updates (autocast); bfloat16 pays for larger models",
+    )
+    tokens_per_micro_batch: int = Field(gt=0)
+    checkpoint_every: int = Field(gt=0, description="steps from one checkpoint to the next")
+
+    @model_validator(mode="after")
+    def a_refill_can_succeed(self) -> Self:
+        if isinstance(self.dead_groups, Refill) and self.dead_groups.live > self.prompts * self.dead_groups.most_rounds:
+            raise ValueError(
+                f"a refill waits for {self.dead_groups.live} live groups, but {self.dead_groups.most_rounds} rounds of "
+                f"{self.prompts} prompts hold {self.prompts * self.dead_groups.most_rounds}"
+            )
+        return self
+
+
+class PolicyParams(Declared):
+    """One policy of the tree: from which parent, under which regime or schedule, on which questions, how long."""
+
+    from_: Name = Field(alias="from")
+    regime: Name
+    learning_rate: float = Field(gt=0)
+    questions: Selection | None = None
+    max_steps: int | None = Field(default=None, gt=0)
+    until: Condition | None = None

@@ -1,0 +1,117 @@
+"""params/models/*.yaml: a model from scratch or one that exists, and how it is loaded and spoken to."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from upaya.declared.validation import Declared, load_yaml
+from upaya.errors import UserError, nearest
+from upaya.paths import CURRICULA, MODELS, NO_FILES
+
+
+class Optimiser(Declared):
+    """AdamW with gradient clipping."""
+
+    learning_rate: float = Field(gt=0)
+    max_grad_norm: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+class Pretraining(Declared):
+    """How a model made from scratch learns to read the corpus."""
+
+    vocab_size: int = Field(ge=300)
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    sequence_length: int = Field(gt=1)
+    warmup_steps: int = Field(default=20, ge=0)
+    optimiser: Optimiser
+
+
+class Lora(Declared):
+    """W + (alpha / rank) · B · A in place of W, with A [rank, in] and B [out, rank]; only A and B are trained."""
+
+    rank: int = Field(gt=0)
+    alpha: int = Field(gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: Literal["all-linear"] | list[str] = Field(
+        default="all-linear", description="names of modules (q_proj, …), or all linear layers but the head"
+    )
+
+
+class Handling(Declared):
+    """How a model is loaded and spoken to: what holds for any model in params/models/."""
+
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of the weights")
+    attention: Literal["sdpa"] = Field(
+        default="sdpa", description="of prompts; completions have functions of their own (packing, shared_prefix)"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="keep only each layer's input for the backward pass, and compute the rest again"
+    )
+    chat: bool = Field(default=True, description="prompts go through the tokenizer's chat template")
+    system_prompt: str | None = None
+    lora: Lora | None = Field(default=None, description="train adapters instead of all weights")
+
+
+class ModelFile(Handling):
+    """params/models/*.yaml: a model from scratch (architecture and pretraining), or one that exists (path or hub)."""
+
+    path: str | None = None
+    hub: str | None = None
+    revision: str | None = Field(default=None, description="commit of the hub's repository; None: its newest")
+    shape: dict[str, Any] | None = Field(
+        default=None, description="the configuration of a hub model, for `upaya plan` where it is not yet at hand"
+    )
+    architecture: dict[str, Any] | None = None
+    pretraining: Pretraining | None = None
+
+    @model_validator(mode="after")
+    def one_origin(self) -> Self:
+        if sum(origin is not None for origin in (self.path, self.hub, self.architecture)) != 1:
+            raise ValueError("give exactly one of 'path', 'hub' and 'architecture'")
+        if (self.architecture is None) != (self.pretraining is None):
+            raise ValueError("'architecture' and 'pretraining' go together")
+        if self.revision and not self.hub:
+            raise ValueError("'revision' is of a 'hub' model")
+        positions = (self.architecture or {}).get("max_position_embeddings")
+        if self.pretraining and positions and self.pretraining.sequence_length > positions:
+            raise ValueError(
+                f"pretraining.sequence_length is {self.pretraining.sequence_length}, but the architecture has "
+                f"max_position_embeddings {positions}"
+            )
+        return self
+
+    @property
+    def source(self) -> str | None:
+        return self.path or self.hub
+
+
+def model_file(name: str) -> Path:
+    """The file that declares a model. Raises UserError where there is none of that name."""
+    path = MODELS / f"{name}.yaml"
+    if not path.is_file():
+        known = [file.stem for file in MODELS.glob("*.yaml")]
+        raise UserError(f"{CURRICULA}: key 'model': no file {path}; {nearest(name, known)}")
+    return path
+
+
+def load_model_file(name: str) -> ModelFile:
+    return load_yaml(model_file(name), ModelFile)
+
+
+def need_watched(name: str, model: ModelFile, watched: str, path: Path = CURRICULA) -> None:
+    """Raises UserError unless DVC watches the files of a model that is given by its path.
+
+    Args:
+        watched: what params/curricula.yaml says under `model_files`, which dvc.yaml reads.
+    """
+    files = model.path or str(NO_FILES)
+    if Path(watched) != Path(files):
+        raise UserError(
+            f"{path}: key 'model_files' is {watched!r}, but {MODELS / name}.yaml "
+            f"{'gives the path' if model.path else 'gives no path; then it is'} {files!r}: write "
+            f"`model_files: {files}`, so that a change in the model's files is seen"
+        )

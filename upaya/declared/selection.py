@@ -1,0 +1,15 @@
+"""Which questions a policy is trained, measured and evaluated on."""
+
+from pydantic import Field
+
+from upaya.declared.validation import Declared
+
+
+class Selection(Declared):
+    """Questions of these kinds, and of these difficulties where the key is given."""
+
+    kinds: list[str] = Field(min_length=1)
+    difficulty: list[int] | None = None
+
+    def holds(self, kind: str, difficulty: int) -> bool:
+        return kind in self.kinds and (self.difficulty is None or difficulty in self.difficulty)

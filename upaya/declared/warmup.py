@@ -1,0 +1,32 @@
+"""The warm-up: SFT until a score is reached."""
+
+from pydantic import Field
+
+from upaya.declared.model import Optimiser
+from upaya.declared.selection import Selection
+from upaya.declared.validation import Declared
+
+
+class UntilScore(Declared):
+    """When warm-up stops: sampled completions on validation questions reach a mean score under a regime."""
+
+    regime: str
+    score: float = Field(gt=0, le=1, description="share of the regime's maximum")
+    every: int = Field(gt=0, description="steps between measurements")
+    questions: int = Field(gt=0)
+    samples: int = Field(gt=0)
+
+
+class Warmup(Declared):
+    """Supervised fine-tuning on question → gold completion, loss on the completion only.
+
+    `questions`: what it teaches, where that is not what the policies are trained on; it is measured on the latter.
+    """
+
+    questions: Selection | None = None
+    max_steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    warmup_steps: int = Field(default=20, ge=0, description="steps over which the learning rate rises")
+    tokens_per_micro_batch: int = Field(default=16384, gt=0)
+    optimiser: Optimiser
+    until: UntilScore

@@ -1,0 +1,66 @@
+"""What a curriculum came to: one row per policy from base on, from the files that the stages wrote."""
+
+from typing import Any
+
+from rich.table import Table
+
+from upaya.errors import UserError
+from upaya.files import read_json
+from upaya.paths import RESULTS
+from upaya.records import event_text, history_of, line_of, provenance
+from upaya.terminal import console
+
+WINDOW = 10  # steps over which the share of dead groups at a stage's start and end is averaged
+
+
+def show(policy: str) -> None:
+    """Print the table. Raises UserError where a policy or its evaluation is not built."""
+    table = Table(title=f"{policy} and its ancestors, on test questions unseen by training")
+    for column in ("policy", "steps", "regime", "strict accuracy", "pass@8", "dead groups: start → end", "switched"):
+        table.add_column(column, overflow="fold")
+    for name in line_of(policy):
+        built, metrics = provenance(name), metrics_of(name)
+        low, high = metrics["strict_accuracy_interval"]
+        table.add_row(
+            name,
+            str(built["steps"]),
+            built["regime"] or "–",
+            f"{metrics['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]",
+            f"{metrics['pass_at_8']:.1%}" if "pass_at_8" in metrics else "–",
+            _dead(name, built, metrics),
+            _switched(name),
+        )
+    console.print(table, soft_wrap=False)
+
+
+def _dead(name: str, built: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Shares of dead groups under the regime that was trained on, and under strict where that is another; for a policy
+    before GRPO those among the test questions, and the groups that hold no right completion beside a wrong one."""
+    steps = [record for record in history_of(name) if "regimes" in record]
+    if not steps:
+        dead = f"{metrics['dead/strict']:.0%} (strict, test)\n" if "dead/strict" in metrics else ""
+        return f"{dead}{1 - metrics['contrast']:.0%} hold no right beside wrong"
+    shown = []
+    for regime in dict.fromkeys([built["regime"], "strict"]):
+        if regime in steps[0]["regimes"]:
+            start, end = (
+                sum(1 - record["regimes"][regime]["live"] for record in part) / len(part)
+                for part in (steps[:WINDOW], steps[-WINDOW:])
+            )
+            shown.append(f"{start:.0%} → {end:.0%} ({regime})")
+    return "\n".join(shown)
+
+
+def _switched(name: str) -> str:
+    events = [record for record in history_of(name) if record.get("event") == "switch"]
+    shown = [event_text(event) for event in events]
+    return "\n".join(shown if len(shown) <= 3 else [*shown[:2], f"… {len(shown)} switches in all"])
+
+
+def metrics_of(policy: str) -> dict[str, Any]:
+    """results/<policy>/metrics.json. Raises UserError where the policy is not evaluated."""
+    path = RESULTS / policy / "metrics.json"
+    if not path.exists():
+        raise UserError(f"{path}: not evaluated yet; `python -m flows.curriculum {policy}` does it")
+    metrics: dict[str, Any] = read_json(path)
+    return metrics

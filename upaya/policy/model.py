@@ -1,0 +1,236 @@
+"""A policy: a causal language model with its tokenizer, in the transformers layout."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from upaya.corpus.answers import END_THINK, THINK
+from upaya.declared.model import Handling
+from upaya.errors import UserError
+from upaya.policy.attention import attention
+from upaya.policy.device import device
+from upaya.policy.layers import need_targets
+
+
+class Room(NamedTuple):
+    """What a model's positions have to hold: the longest of these prompts, and a completion of so many tokens."""
+
+    prompts: Sequence[str]
+    completion: int
+
+
+@dataclass
+class Policy:
+    """A model and its tokenizer. Prompts go through the tokenizer's chat template where it has one.
+
+    Attributes:
+        passes: what passes with a gradient go through where that is not the model itself (DeepSpeed's engine).
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    system_prompt: str | None = None
+    passes: Callable[..., Any] | None = None
+
+    def forward(self, **inputs: Any) -> Any:
+        """The model's output, with a gradient."""
+        return (self.passes or self.model)(**inputs)
+
+    @property
+    def eos_ids(self) -> list[int]:
+        """Every token that ends a completion: the generation config's list, else the tokenizer's own."""
+        declared = self.model.generation_config.eos_token_id if self.model.generation_config else None
+        ids = declared if isinstance(declared, list) else [declared]
+        return sorted({int(i) for i in [*ids, self.tokenizer.eos_token_id] if i is not None})
+
+    @property
+    def pad_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.eos_ids[0])
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        if self.tokenizer.chat_template:
+            messages = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+            messages.append({"role": "user", "content": prompt})
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        else:
+            text = f"{self.system_prompt}\n{prompt}\n" if self.system_prompt else f"{prompt}\n"
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def encode_completion(self, completion: str) -> list[int]:
+        """A completion's tokens with the end token: what SFT teaches. What the template opens is not said again."""
+        if END_THINK in self.opening:
+            completion = completion.partition(END_THINK)[2]
+        elif self.opening:
+            completion = completion.removeprefix(THINK)
+        return [*self.tokenizer(completion, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of a completion up to its end token. A special token within it is text that does not belong there:
+        were it left out, what it spoils would count as right."""
+        ends = set(self.eos_ids)
+        end = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+        said = self.tokenizer.decode(tokens[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return f"{self.opening}{said}"
+
+    @cached_property
+    def opening(self) -> str:
+        """What the chat template says of the completion before the model does: "<think>" for some reasoning models."""
+        if not self.tokenizer.chat_template:
+            return ""
+        mark = "…"
+        asked = [{"role": "user", "content": mark}]
+        text = self.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        _, think, rest = text[text.rindex(mark) :].partition(THINK)
+        return (think + rest).strip()
+
+    def save(self, folder: Path) -> None:
+        """Write model.safetensors, config and tokenizer into an existing folder."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Keep of each layer its input only, and compute it again in the backward pass, under the same attention function:
+    by then the model has gone back to another one."""
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), attention(model, model.config._attn_implementation)
+
+    model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
+
+
+def compile_layers(model: PreTrainedModel, backend: str = "inductor") -> None:
+    """torch.compile each layer, for passes over whole sequences; rollouts leave it out (upaya/sampling/decoding.py)."""
+    torch.use_deterministic_algorithms(True, warn_only=True)  # of the compiler too
+    for layer in model.get_decoder().layers:
+        layer.compile(dynamic=True, backend=backend)
+
+
+def load(
+    source: str | Path, handling: Handling | None = None, room: Room | None = None, revision: str = "main"
+) -> Policy:
+    """A policy from a folder in the transformers layout or from a hub name, where this process computes.
+
+    Args:
+        handling: what params/models/ says of it; None for what fits any model, with a chat template where there is one.
+        room: what its positions have to hold.
+        revision: commit, tag or branch of a hub's repository.
+
+    Raises:
+        UserError: there is no such model, or it cannot do what is asked of it. Whatever the configuration and the
+            tokenizer can tell is told before any weights are read.
+    """
+    source, asked = str(source), handling or Handling()
+    looks_like_path = source.startswith((".", "/", "~")) or source.count("/") != 1
+    if looks_like_path and not Path(source).expanduser().is_dir():
+        raise UserError(f"no model at {source!r}: no such folder. Give a folder with config.json and weights.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        config = AutoConfig.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise UserError(_not_loaded(source, error)) from None
+    policy = Policy(None, tokenizer, asked.system_prompt)  # type: ignore[arg-type]  # its weights come last
+    if handling and asked.chat and not tokenizer.chat_template:
+        raise UserError(
+            f"{source}: its tokenizer has no chat template. Add one (chat_template.jinja in its folder), or say "
+            "`chat: false` in the model's file under params/models/ to give it prompts as plain text."
+        )
+    if not asked.chat:
+        tokenizer.chat_template = None
+    _need_vocabulary(source, tokenizer, config)
+    if room:
+        _need_room(source, policy, config, room)
+    if asked.lora:
+        need_targets(source, config, asked.lora)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=revision,
+            dtype=getattr(torch, asked.dtype),
+            attn_implementation=asked.attention,
+            output_loading_info=True,
+        )
+        model, loading = loaded
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(_not_loaded(source, error)) from None
+    except RuntimeError as error:  # transformers' word for weights of other shapes
+        raise UserError(
+            f"{source}: its weights are not those of the architecture in its config.json ({_first_line(error)}). Put "
+            "config.json and weights of one model into the folder."
+        ) from None
+    strange = sorted([*loading["missing_keys"], *(str(key) for key in loading["mismatched_keys"])])
+    if strange:  # transformers would draw them at random
+        raise UserError(
+            f"{source}: its weights are not those of the architecture in its config.json: {len(strange)} are missing, "
+            f"{strange[0]} the first of them. Put config.json and weights of one model into the folder."
+        )
+    policy.model = model.to(device())
+    silence_padding(policy)
+    if asked.gradient_checkpointing:
+        checkpoint_layers(policy.model)
+    return policy
+
+
+def silence_padding(policy: Policy) -> None:
+    """Where the vocabulary is padded beyond the tokenizer, what is no token gets no probability, in sampling and in
+    training alike (finite, for −∞ · 0 is not a number)."""
+    tokens = _tokens(policy.tokenizer)
+    if policy.model.config.get_text_config().vocab_size > tokens:
+        head = policy.model.get_output_embeddings()
+        head.register_forward_hook(lambda module, inputs, logits: logits.index_fill_(-1, beyond(logits), -1e4))
+
+        def beyond(logits: torch.Tensor) -> torch.Tensor:
+            return torch.arange(tokens, logits.shape[-1], device=logits.device)
+
+
+def _tokens(tokenizer: Any) -> int:
+    """One more than the highest id that a tokenizer knows."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _need_vocabulary(source: str, tokenizer: Any, config: Any) -> None:
+    """Raise UserError where text becomes tokens that the model does not have. A special token may lie beyond them where
+    nothing uses it: transformers' tokenizer for qwen2 adds one to any tokenizer that comes without it."""
+    size, added = config.get_text_config().vocab_size, tokenizer.added_tokens_decoder
+    used = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    beyond = [i for i in tokenizer.get_vocab().values() if i >= size]
+    if any(i in used or i not in added or not added[i].special for i in beyond):
+        raise UserError(
+            f"{source}: its tokenizer knows {_tokens(tokenizer)} tokens, its model {size} (vocab_size in config.json): "
+            "they do not belong together. Put the tokenizer's files of this very model into the folder."
+        )
+
+
+def _need_room(source: str, policy: Policy, config: Any, room: Room) -> None:
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    likely = sorted(room.prompts, key=len)[-50:]  # the longest in characters
+    longest = max((len(policy.encode_prompt(prompt)) for prompt in likely), default=0)
+    if positions and longest + room.completion > positions:
+        raise UserError(
+            f"{source} has {positions} positions (max_position_embeddings), but the longest prompt takes {longest} "
+            f"tokens and a completion up to {room.completion}. Lower sampling.max_new_tokens in params/curricula.yaml "
+            "or choose easier questions or a model with more positions."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _not_loaded(source: str, error: Exception) -> str:
+    if Path(source).expanduser().is_dir():
+        return f"cannot load a model from {source}: {_first_line(error)}"
+    name = source.split("/")[-1]
+    return (
+        f"cannot load {source!r} from the hub: {_first_line(error)} Without network access: run "
+        f"`hf download {source} --local-dir {name}` where there is some, bring that folder here as models/{name}, and "
+        f"write `path: models/{name}` in place of `hub` in the model's file under params/models/."
+    )

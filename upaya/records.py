@@ -1,0 +1,48 @@
+"""What a stage says of itself beside a policy's weights, as others read it: history.jsonl and policy.json."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from upaya.errors import UserError
+from upaya.files import read_json, read_jsonl
+from upaya.paths import POLICIES
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    return [record for _, record in read_jsonl(path)]
+
+
+def event_text(event: Mapping[str, Any]) -> str:
+    """An event of a history in words: what happened at which step, and why."""
+    value = f" (it was {event['value']:.3f})" if event["value"] is not None else ""
+    why = f"{event['condition']}{value}"
+    if event["event"] == "switch":
+        return f"{event['from']} → {event['to']} at step {event['step']}: {why}"
+    said = {"handover": "hands over", "alarm": "ALARM", "refill": "refill"}[event["event"]]
+    return f"{said} at step {event['step']}: {why}"
+
+
+def provenance(policy: str) -> dict[str, Any]:
+    """policy.json of a built policy: its parent, regime, seed and steps, and what it was made from.
+
+    Raises UserError where it is not built.
+    """
+    path = POLICIES / policy / "policy.json"
+    if not path.exists():
+        raise UserError(f"{path}: this policy is not built; `python -m flows.curriculum {policy}` builds it")
+    origin: dict[str, Any] = read_json(path)
+    return origin
+
+
+def history_of(policy: str) -> list[dict[str, Any]]:
+    """The lines of a built policy's history."""
+    return read_history(POLICIES / policy / "history.jsonl")
+
+
+def line_of(policy: str) -> list[str]:
+    """The policy and its ancestors, base first, as the built policies themselves say."""
+    line = [policy]
+    while parent := provenance(line[0])["parent"]:
+        line.insert(0, parent)
+    return line

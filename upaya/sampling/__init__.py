@@ -1,0 +1,1 @@
+"""Sampling: completions drawn from a policy, many of one prompt at once."""

@@ -1,0 +1,1 @@
+"""MLflow as a view of what stages write: fed live, and rebuilt at any time."""

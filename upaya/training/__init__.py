@@ -1,0 +1,1 @@
+"""Training: optimiser steps, passes over completions, SFT and GRPO."""

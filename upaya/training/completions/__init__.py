@@ -1,0 +1,1 @@
+"""What SFT and GRPO share: completions drawn by all processes, packed into passes, and measured."""

@@ -1,0 +1,86 @@
+"""Log-probabilities of completions under the policy, with each prompt computed once for all its completions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from upaya.policy.attention import attention
+from upaya.policy.model import Policy
+from upaya.training.completions import packing
+from upaya.training.completions.packing import Layout, length_mask
+
+ROWS_AT_ONCE = 256  # positions whose logits are worked on together: small enough to stay in a core's cache
+
+
+def completion_logprobs(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    prompt_of_row: Tensor,
+    tokens_RT: Tensor,
+    lengths: Tensor,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Log-probability of every completion token, differentiable: [R, T] on the CPU; 0 beyond a completion's length.
+
+    One pass over a row without padding (packing.py beside this): each prompt once, logits only where there are
+    completion tokens. Equals R full passes, gradients included.
+
+    Args:
+        prompts: B lists of token ids.
+        prompt_of_row: which of them each completion answers, [R].
+        tokens_RT: completion tokens, padded at the end.
+        lengths: of the completions, [R].
+        temperature: the sampling temperature, by which logits are divided as they were when sampling.
+    """
+    device = policy.model.device
+    layout = Layout.of(prompts, prompt_of_row, tokens_RT, lengths).to(device)
+    with attention(policy.model, packing.NAME):
+        logits = policy.forward(
+            input_ids=layout.tokens, position_ids=layout.positions, logits_to_keep=layout.predicts, use_cache=False,
+            layout=layout,
+        ).logits  # fmt: skip
+    inside = length_mask(lengths, tokens_RT.shape[1])
+    logprobs = chosen_logprobs(logits[0], tokens_RT[inside].to(device), temperature)
+    return torch.zeros(tokens_RT.shape).masked_scatter(inside, logprobs.to(inside.device))
+
+
+def chosen_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    """log softmax(logits / temperature) at the given tokens, in float32: [N, V] and [N] → [N].
+
+    The logits are used up: the backward pass writes their gradient into their own memory, so that the vocabulary's
+    dimension stands in memory once. (log_softmax followed by gather keeps its result beside the logits and builds a
+    gradient beside both.)
+    """
+    logprobs: Tensor = _ChosenLogprobs.apply(logits, tokens, temperature)
+    return logprobs
+
+
+class _ChosenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+        normaliser = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
+        for start in range(0, len(logits), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            part = logits[rows].float()
+            normaliser[rows] = torch.logsumexp(part if temperature == 1 else part / temperature, dim=-1)
+        chosen = logits.gather(1, tokens[:, None])[:, 0].float() / temperature
+        ctx.logits, ctx.temperature = logits, temperature
+        ctx.save_for_backward(tokens, normaliser)
+        return chosen - normaliser
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """d log p(token) / d logits = (one-hot(token) − softmax(logits / temperature)) / temperature."""
+        tokens, normaliser = ctx.saved_tensors
+        logits, ctx.logits = ctx.logits, None
+        weights = gradients[0] / ctx.temperature
+        for start in range(0, len(logits), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            part = logits[rows]
+            softmax = (part.float() / ctx.temperature - normaliser[rows, None]).exp_()
+            part.copy_(softmax.mul_(-weights[rows, None]))
+        chosen = (torch.arange(len(tokens), device=tokens.device), tokens)
+        logits[chosen] += weights.to(logits.dtype)
+        return logits, None, None

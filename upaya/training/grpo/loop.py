@@ -1,0 +1,231 @@
+"""The GRPO loop: rollouts, scores under every regime, advantages within each group, an update, hand over when told.
+
+The policy-gradient view: G completions of one prompt are drawn from the current policy and compared with each other;
+those above their group's mean become likelier, those below less likely. What the default leaves out of textbook
+PPO/GRPO, and why:
+- the value network: the group's mean is the baseline;
+- several optimiser steps per batch, and with them clipped ratios: one step is on-policy, the ratio is 1 (`iterations`,
+  `mini_batches` and `loss` bring both back);
+- the KL penalty and its reference model: rewards are exact checks, no reward model to drift from (`loss.kl`);
+- the division by the group's standard deviation: it weighs a group the more the less its rewards differ
+  (`scale_rewards`);
+- dead groups: rewards that are all equal have no advantage, so no time is spent on them (`dead_groups`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from upaya.corpus.questions import Question
+from upaya.declared.grpo import Condition, Grpo
+from upaya.declared.regimes import Regime, Schedule
+from upaya.declared.sampling import SamplingParams
+from upaya.errors import UserError
+from upaya.policy.model import Policy, compile_layers
+from upaya.rewards.scoring import score
+from upaya.training.completions.measures import measure, under
+from upaya.training.completions.order import prompt_order
+from upaya.training.completions.rollouts import roll_out
+from upaya.training.grpo.alarm import collapses
+from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.rewarding import Rewarding
+from upaya.training.grpo.switching import Fired, RunningStatistics, fired
+from upaya.training.grpo.update import update
+from upaya.training.steps.checkpoints import Checkpoints
+from upaya.training.steps.engine import engine_for
+from upaya.training.steps.interruption import stoppable
+from upaya.training.steps.run import Run
+
+
+@dataclass(frozen=True)
+class GrpoSettings:
+    """What one GRPO stage is to do.
+
+    Attributes:
+        regime: the name of the regime or schedule that is trained on.
+        reward: that regime or schedule.
+        scored: the regimes that every rollout is scored under, `reward`'s own among them, from lenient to strict.
+        switched: the event that opens this stage, where its parent trained on another regime.
+        first_step: steps of GRPO that the policy's ancestors took; steps are counted from the warm-up on.
+        last_step: where the common budget, or the stage's own limit, ends.
+        generated_tokens: tokens that the ancestors' rollouts generated.
+    """
+
+    regime: str
+    reward: Regime | Schedule
+    scored: Mapping[str, Regime]
+    learning_rate: float
+    first_step: int
+    last_step: int
+    until: Condition | None
+    sampling: SamplingParams
+    grpo: Grpo
+    generated_tokens: int = 0
+    switched: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a stage ended: steps and tokens since the warm-up, and what made it hand over (None: the budget's end)."""
+
+    total_steps: int
+    generated_tokens: int
+    handover: Fired | None
+
+
+def train(
+    policy: Policy, questions: Sequence[Question], settings: GrpoSettings, run: Run, reference: Policy | None = None
+) -> Outcome:
+    """Train the policy in place, from the last checkpoint where there is one; returns where it ended.
+
+    A step is one round of rollouts. It ends in an update, except where a refill (upaya/training/grpo/batch.py) goes on
+    sampling.
+
+    Args:
+        reference: what the policy is held close to, where grpo.loss.kl is above 0.
+
+    Raises:
+        UserError: loss or gradient are not finite; the step is not taken and the last checkpoint stays.
+        Stopped: SIGTERM or Ctrl-C asked for it; a checkpoint of the last update is saved.
+    """
+    return _Loop(policy, questions, settings, run, reference).run_to_the_end()
+
+
+class _Loop:
+    """The state of a stage at work: everything that a checkpoint holds, and what is done with it."""
+
+    def __init__(
+        self, policy: Policy, questions: Sequence[Question], settings: GrpoSettings, run: Run, reference: Policy | None
+    ) -> None:
+        grpo = settings.grpo
+        self.policy, self.questions, self.settings, self.run, self.reference = (
+            policy, questions, settings, run, reference,
+        )  # fmt: skip
+        self.engine = engine_for(
+            policy, run.zero, learning_rate=settings.learning_rate, max_grad_norm=grpo.max_grad_norm, betas=grpo.betas
+        )
+        self.checkpoints, self.history = run.checkpoints(), run.history()
+        self.statistics = RunningStatistics()
+        self.rewarding = Rewarding(settings.reward, settings.regime, settings.scored)
+        self.strictness = {name: place for place, name in enumerate(settings.scored)}
+        self.step, self.tokens = settings.first_step, settings.generated_tokens
+        self.handover: Fired | None = None
+        self.batch = Batch(grpo.dead_groups)
+        self.prompts = [policy.encode_prompt(question.prompt) for question in questions]
+
+    def run_to_the_end(self) -> Outcome:
+        settings = self.settings
+        resumed = self._resume()
+        if settings.grpo.compile:
+            compile_layers(self.policy.model)
+        if settings.switched and not resumed:
+            self._write(settings.switched)
+        saved = self.step
+        with stoppable() as request:
+            while self.step < settings.last_step and not self.handover:
+                if not self._take_step():
+                    continue
+                done, asked_to_stop = self.handover is not None or self.step == settings.last_step, request.made()
+                if done or asked_to_stop or self.step - saved >= settings.grpo.checkpoint_every:
+                    self._save()
+                    saved = self.step
+                if asked_to_stop and not done:
+                    request.stop(f"{self.run.name} is saved at step {self.step}")
+        self.history.close()
+        self.engine.finish()
+        return Outcome(self.step, self.tokens, self.handover)
+
+    def _take_step(self) -> bool:
+        """A round of rollouts, an update where one is due, a line of the history; whether there was an update."""
+        record = self._roll_out()
+        events = [self.rewarding.event] if self.rewarding.event else []
+        updating = self.batch.is_ready or self.step == self.settings.last_step
+        if updating:
+            record["update"] = self._update()
+            if self.batch.shortage:
+                events.append({"event": "refill", "condition": f"cut short: {self.batch.shortage}", "value": None})
+            self.batch = Batch(self.settings.grpo.dead_groups)
+        live = {f"live/{name}": under_it["live"] for name, under_it in record["regimes"].items()}
+        watched = {name: record[name] for name in ("success", "entropy", "completion_length")}
+        self.statistics.update({**watched, "reward": record["trained"]["reward"], **live})
+        self._write(record)
+        for event in events + collapses(self.settings.grpo.alarm, self.statistics):
+            self._write(event | {"step": self.step})
+        if updating and self.settings.until:
+            self.handover = fired(self.settings.until, self.statistics)
+        if self.handover:
+            place = {"step": self.step, "regime": self.settings.regime}
+            self._write({"event": "handover", **place, **self.handover.model_dump()})
+        return updating
+
+    def _roll_out(self) -> dict[str, Any]:
+        """Sample and score a round of prompts, and add it to the batch; the step's record."""
+        settings, step = self.settings, self.step
+        chosen = prompt_order(len(self.questions), step, settings.grpo.prompts, self.run.seed)
+        questions = [self.questions[i] for i in chosen]
+        rollouts = roll_out(
+            self.engine, [self.prompts[i] for i in chosen], settings.grpo.group_size, settings.sampling,
+            seed=self.run.seed, step=step,
+        )  # fmt: skip
+        scores = score(rollouts.texts(self.policy), questions, settings.scored)
+        solved_P = scores.exact_PG.all(dim=1)
+        rewards_PG, weights = self.rewarding.rewards(step - settings.first_step, scores.rewards_PG, solved_P)
+        self.batch.add(rollouts, rewards_PG, [question.id for question in questions])
+        self.step += 1
+        self.tokens += int(rollouts.lengths_PG.sum())
+        return {
+            "step": self.step,
+            "regime": settings.regime,
+            "curriculum": {
+                "regime": sum(share * self.strictness[name] for name, share in weights.items()),
+                "weight": weights,
+            },
+            **measure(rollouts, scores),
+            "trained": under(rewards_PG, scores.exact_PG),
+            "generated_tokens": self.tokens,
+        }
+
+    def _update(self) -> dict[str, Any] | None:
+        """The optimiser steps of the batch; what they did, None where every group is dead."""
+        settings = self.settings
+        try:
+            done = update(self.policy, self.engine, self.batch, settings.grpo, settings.sampling, self.reference)
+        except UserError as error:
+            raise UserError(
+                f"{self.run.name}: step {self.step} is not taken: {error}. {_kept(self.checkpoints)} A smaller "
+                "learning rate or max_grad_norm in params/curricula.yaml may help."
+            ) from None
+        return asdict(done) if done else None
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self.history.append(record)
+        self.run.on_record(record)
+
+    def _save(self) -> None:
+        state = {
+            "statistics": self.statistics.state_dict(),
+            "rewarding": self.rewarding.state_dict(),
+            "generated_tokens": self.tokens,
+            "history_offset": self.history.offset,
+            "handover": self.handover.model_dump() if self.handover else None,
+        }
+        self.checkpoints.save(self.step, self.engine.tensors(), state)
+
+    def _resume(self) -> bool:
+        """Take the last checkpoint's state; whether there is one."""
+        checkpoint = self.checkpoints.latest()
+        self.history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
+        if checkpoint is None:
+            return False
+        state = checkpoint.state
+        self.engine.load_tensors(checkpoint.tensors)
+        self.statistics.load_state_dict(state["statistics"])
+        self.rewarding.load_state_dict(state["rewarding"])
+        self.step, self.tokens = checkpoint.step, state["generated_tokens"]
+        self.handover = Fired(**state["handover"]) if state["handover"] else None
+        return True
+
+
+def _kept(checkpoints: Checkpoints) -> str:
+    steps = checkpoints.steps()
+    return f"The checkpoint of step {steps[-1]} is kept." if steps else "No checkpoint was written before it."

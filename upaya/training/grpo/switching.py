@@ -1,0 +1,86 @@
+"""When a stage hands over: conditions on the running statistics of its rollouts."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from upaya.declared.grpo import AllOf, AnyOf, Condition, LiveShare, Plateau, Steps, SuccessRate
+from upaya.declared.validation import Declared
+
+
+class Fired(Declared):
+    """Which condition fired, and the value that it saw."""
+
+    condition: str
+    value: float
+
+    @model_validator(mode="after")
+    def value_is_a_number(self) -> Self:
+        if self.value != self.value:
+            raise ValueError("a condition fired on NaN")
+        return self
+
+
+class RunningStatistics:
+    """What conditions look at: a series of values, one per step of the stage. Holds everything a checkpoint needs.
+
+    Series: `success`, `reward` (as trained on) and `live/<regime>`.
+    """
+
+    def __init__(self, longest_window: int = 1000) -> None:
+        self.steps = 0
+        self.longest_window = longest_window
+        self.series: dict[str, deque[float]] = {}
+
+    def update(self, values: Mapping[str, float]) -> None:
+        self.steps += 1
+        for name, value in values.items():
+            self.series.setdefault(name, deque(maxlen=self.longest_window)).append(value)
+
+    def mean(self, name: str, window: int, before: int = 0) -> float | None:
+        """The mean over `window` steps up to `before` steps ago, or None before there are as many."""
+        values = list(self.series.get(name, ()))
+        end = len(values) - before
+        return sum(values[end - window : end]) / window if end >= window else None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "series": {name: list(values) for name, values in self.series.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps = state["steps"]
+        self.series = {name: deque(values, maxlen=self.longest_window) for name, values in state["series"].items()}
+
+
+def fired(condition: Condition, statistics: RunningStatistics) -> Fired | None:
+    """The condition with its value where it holds now, else None."""
+    match condition:
+        case SuccessRate(threshold=threshold, window=window):
+            rate = statistics.mean("success", window)
+            if rate is not None and rate >= threshold:
+                return _fired(f"strict success over {window} steps ≥ {threshold:g}", rate)
+        case LiveShare(regime=regime, threshold=threshold, window=window):
+            share = statistics.mean(f"live/{regime}", window)
+            if share is not None and share >= threshold:
+                return _fired(f"live groups under {regime} over {window} steps ≥ {threshold:g}", share)
+        case Plateau(gain=gain, window=window):
+            now, before = statistics.mean("reward", window), statistics.mean("reward", window, before=window)
+            if now is not None and before is not None and now - before < gain:
+                return _fired(
+                    f"reward rose by less than {gain:g} from {window} steps to the next {window}", now - before
+                )
+        case Steps(steps=steps):
+            if statistics.steps >= steps:
+                return _fired(f"steps ≥ {steps}", statistics.steps)
+        case AnyOf(of=parts):
+            return next((result for part in parts if (result := fired(part, statistics))), None)
+        case AllOf(of=parts):
+            held = [result for part in parts if (result := fired(part, statistics))]
+            if len(held) == len(parts):
+                return Fired(condition=" and ".join(part.condition for part in held), value=held[0].value)
+    return None
+
+
+def _fired(condition: str, value: float) -> Fired:
+    return Fired(condition=condition, value=round(value, 6))

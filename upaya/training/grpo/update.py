@@ -1,0 +1,161 @@
+"""One batch's optimiser steps: live groups only, in micro-batches by token budget."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from upaya.declared.grpo import Grpo
+from upaya.declared.sampling import SamplingParams
+from upaya.errors import UserError
+from upaya.policy.model import Policy
+from upaya.training.completions.logprobs import completion_logprobs
+from upaya.training.completions.micro_batches import micro_batches
+from upaya.training.completions.packing import length_mask
+from upaya.training.grpo.advantages import group_advantages
+from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.loss import LossMetrics, completion_weights, policy_loss
+from upaya.training.steps import processes
+from upaya.training.steps.engine import Engine
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update did. Of several optimiser steps: the mean of their losses and of their gradients' norms.
+
+    Attributes:
+        grad_norm: before clipping.
+        clipped: share of tokens whose ratio was clipped, over all optimiser steps; 0 where there is but one.
+        kl: k3 divergence from the reference per token, None where none is kept.
+        live_groups: groups that it was made from.
+        step_scale: what the learning rate was multiplied by.
+    """
+
+    loss: float
+    grad_norm: float
+    clipped: float
+    kl: float | None
+    live_groups: int
+    step_scale: float
+
+
+def update(
+    policy: Policy, engine: Engine, batch: Batch, grpo: Grpo, sampling: SamplingParams, reference: Policy | None = None
+) -> Update | None:
+    """Take the optimiser steps of one batch; None where every group is dead.
+
+    Args:
+        reference: what the policy is held close to; needed where grpo.loss.kl is above 0.
+
+    Raises:
+        UserError: a loss or a gradient is not finite; the step that would have used it is not taken.
+    """
+    live = batch.live
+    alive = set(live)
+    if not live:
+        return None
+    lesson = _Lesson(policy, batch, grpo, sampling, reference)
+    groups = list(range(len(batch.names))) if grpo.loss.dead_groups_count else live
+    parts = [groups[start :: grpo.mini_batches] for start in range(grpo.mini_batches)]
+    scale = batch.step_scale
+    losses, norms, clipped, kl, tokens = [], [], 0.0, 0.0, 0
+    policy.model.train()
+    for part in grpo.iterations * parts:
+        learned = [group for group in part if group in alive]
+        if not learned:
+            continue
+        weights_PG = lesson.weights(part, groups, len(parts))
+        losses.append(0.0)
+        for rows, counts in lesson.micro_batches(learned):
+            value, metrics = lesson.loss(rows, weights_PG.flatten()[rows] * counts)
+            losses[-1] += value.item()
+            if not math.isfinite(losses[-1]):
+                raise UserError(f"the loss is {losses[-1]} on the completions of {lesson.names(rows)}")
+            engine.backward(value)
+            if counts:
+                clipped, kl = clipped + metrics.clipped, kl + metrics.kl
+                tokens += int(lesson.lengths_PG.flatten()[rows].sum())
+        norms.append(engine.step(scale))
+    everyone = processes.gathered((losses, clipped, kl, tokens))
+    losses = [sum(parts) for parts in zip(*(own[0] for own in everyone), strict=True)]
+    clipped, kl, tokens = (sum(parts) for parts in zip(*(own[1:] for own in everyone), strict=True))
+    return Update(
+        loss=sum(losses) / len(losses),
+        grad_norm=sum(norms) / len(norms),
+        clipped=clipped / max(1, tokens),
+        kl=kl / max(1, tokens) if reference is not None else None,
+        live_groups=len(live),
+        step_scale=scale,
+    )
+
+
+class _Lesson:
+    """A batch as an update reads it: completions by row, R = P · G, with their advantages.
+
+    Attributes:
+        lengths_PG: tokens that are learned from; 0 for completions that are masked out.
+    """
+
+    def __init__(
+        self, policy: Policy, batch: Batch, grpo: Grpo, sampling: SamplingParams, reference: Policy | None
+    ) -> None:
+        self.policy, self.grpo, self.sampling, self.reference = policy, grpo, sampling, reference
+        self.rollouts = rollouts = batch.rollouts
+        self.prompt_names = batch.names
+        self.advantages_R = group_advantages(batch.rewards_PG, grpo.scale_rewards).float().flatten()
+        kept_PG = rollouts.finished_PG if grpo.loss.mask_truncated else torch.ones_like(rollouts.finished_PG)
+        self.lengths_PG = rollouts.lengths_PG * kept_PG
+        self.group_size = self.lengths_PG.shape[1]
+
+    def weights(self, part: Sequence[int], groups: Sequence[int], parts: int) -> Tensor:
+        """What each completion's tokens weigh in an optimiser step on `part` of the groups: [P, G]."""
+        loss, limit = self.grpo.loss, self.sampling.max_new_tokens
+        if loss.type in ("dapo", "cispo"):  # averaged over the whole generation batch, of which this is one part
+            return completion_weights(self.lengths_PG, self.lengths_PG[groups], loss, limit) * parts
+        return completion_weights(self.lengths_PG, self.lengths_PG[part], loss, limit)
+
+    def micro_batches(self, groups: Sequence[int]) -> Iterator[tuple[Tensor, bool]]:
+        """This process's passes over the completions of some groups: (rows, whether they count)."""
+        rows = [group * self.group_size + place for group in groups for place in range(self.group_size)]
+        lengths = self.rollouts.lengths_PG.flatten().tolist()
+        prompt_of = [row // self.group_size for row in range(len(lengths))]
+        prompt_lengths = [len(prompt) for prompt in self.rollouts.prompts]
+        budget = self.grpo.tokens_per_micro_batch
+        for own, counts in micro_batches(rows, lengths, prompt_of, prompt_lengths, budget):
+            yield torch.tensor(own), counts
+
+    def names(self, rows: Tensor) -> str:
+        """What the prompts of some completions are called in messages."""
+        return ", ".join(self.prompt_names[place] for place in (rows // self.group_size).unique().tolist())
+
+    def loss(self, rows: Tensor, weights_R: Tensor) -> tuple[Tensor, LossMetrics]:
+        """The loss on some completions, differentiable."""
+        rollouts, grpo = self.rollouts, self.grpo
+        places, of_row = (rows // self.group_size).unique(return_inverse=True)
+        prompts = [rollouts.prompts[place] for place in places.tolist()]
+        lengths = rollouts.lengths_PG.flatten()[rows]
+        longest = int(lengths.max())
+        tokens_RT = rollouts.tokens_PGT.flatten(0, 1)[rows, :longest]
+
+        def logprobs_under(policy: Policy) -> Tensor:
+            return completion_logprobs(policy, prompts, of_row, tokens_RT, lengths, self.sampling.temperature)
+
+        with torch.autocast(self.policy.model.device.type, torch.bfloat16, enabled=grpo.precision == "bfloat16"):
+            logprobs_RT = logprobs_under(self.policy)
+        reference_RT = None
+        if self.reference is not None:
+            with torch.no_grad():
+                reference_RT = logprobs_under(self.reference)
+        # On-policy, the policy that sampled is the one being updated: no second forward pass, ratio 1.
+        on_policy = grpo.iterations * grpo.mini_batches == 1
+        return policy_loss(
+            logprobs_RT,
+            logprobs_RT.detach() if on_policy else rollouts.logprobs_PGT.flatten(0, 1)[rows, :longest],
+            self.advantages_R[rows],
+            length_mask(self.lengths_PG.flatten()[rows], longest),
+            weights_R,
+            grpo.loss,
+            reference_RT,
+        )

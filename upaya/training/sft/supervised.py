@@ -1,0 +1,71 @@
+"""The loop that pre-training and warm-up share: steps, checkpoints, history."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from upaya.errors import UserError
+from upaya.policy.model import Policy
+from upaya.training.steps import processes
+from upaya.training.steps.engine import Engine
+from upaya.training.steps.interruption import stoppable
+from upaya.training.steps.run import Run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the loop does. Steps count from 0 here.
+
+    Attributes:
+        losses: of this process's part of a step's batch, micro-batch by micro-batch.
+        rate: what the learning rate is multiplied by at a step.
+        stop: whether training ends after so many steps; may add to the step's record.
+    """
+
+    losses: Callable[[int], Iterator[Tensor]]
+    rate: Callable[[int], float]
+    stop: Callable[[int, dict[str, Any]], bool]
+    max_steps: int
+    checkpoint_every: int
+
+
+def train_supervised(policy: Policy, engine: Engine, plan: Plan, run: Run) -> int:
+    """Steps from the last checkpoint on until `plan.stop` says so after one; returns how many were taken in all."""
+    checkpoints, history = run.checkpoints(), run.history()
+    checkpoint = checkpoints.latest()
+    step, stopped = 0, False
+    if checkpoint:
+        engine.load_tensors(checkpoint.tensors)
+        step, stopped = checkpoint.step, checkpoint.state["stopped"]
+    history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
+    with stoppable() as request:
+        while step < plan.max_steps and not stopped:
+            record = {"step": step + 1, **_step(policy, engine, plan, step, run.name)}
+            step += 1
+            stopped = plan.stop(step, record)
+            history.append(record)
+            run.on_record(record)
+            asked_to_stop = request.made()
+            if stopped or asked_to_stop or step % plan.checkpoint_every == 0:
+                checkpoints.save(step, engine.tensors(), {"history_offset": history.offset, "stopped": stopped})
+            if asked_to_stop and not stopped:
+                request.stop(f"{run.name} is saved at step {step}")
+    history.close()
+    engine.finish()
+    return step
+
+
+def _step(policy: Policy, engine: Engine, plan: Plan, step: int, name: str) -> dict[str, float]:
+    """One optimiser step; its loss, and its gradient's norm before clipping."""
+    policy.model.train()
+    own = 0.0
+    for part in plan.losses(step):
+        engine.backward(part)
+        own += part.item()
+    loss = sum(processes.gathered(own))
+    try:
+        return {"loss": loss, "grad_norm": engine.step(plan.rate(step))}
+    except UserError as error:
+        raise UserError(f"{name}: step {step + 1} is not taken: {error}, the loss {loss}") from None

@@ -1,0 +1,94 @@
+"""Warm-up: SFT on gold completions until sampled ones reach a score."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from upaya.corpus.questions import Question
+from upaya.declared.regimes import Regime
+from upaya.declared.sampling import SamplingParams
+from upaya.declared.warmup import UntilScore, Warmup
+from upaya.policy.model import Policy
+from upaya.rewards.scoring import score
+from upaya.training.completions.logprobs import completion_logprobs
+from upaya.training.completions.measures import measure
+from upaya.training.completions.micro_batches import micro_batches
+from upaya.training.completions.order import prompt_order
+from upaya.training.completions.packing import length_mask
+from upaya.training.completions.rollouts import roll_out
+from upaya.training.sft.supervised import Plan, train_supervised
+from upaya.training.steps.engine import engine_for
+from upaya.training.steps.run import Run
+
+
+def warm_up(
+    policy: Policy,
+    questions: Sequence[Question],
+    validation: Sequence[Question],
+    params: Warmup,
+    sampling: SamplingParams,
+    regimes: Mapping[str, Regime],
+    run: Run,
+) -> int:
+    """SFT on question → gold completion, loss on the completion's tokens only; returns the steps taken.
+
+    Stops when sampled completions of validation questions reach `until.score` of the regime's maximum: models that
+    took equal numbers of steps differ much over seeds, models of equal score less.
+
+    Args:
+        regimes: those that the sampled completions are scored under; `until.regime` among them.
+    """
+    engine = engine_for(policy, run.zero, **params.optimiser.model_dump())
+    losses = _Losses(policy, questions, params, run.seed)
+    until = params.until
+    asked = list(validation[: until.questions])
+    prompts = [policy.encode_prompt(question.prompt) for question in asked]
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 1) / max(1, params.warmup_steps))
+
+    def stop(step: int, record: dict[str, Any]) -> bool:
+        """Measure every so often, adding what was found to the step's record."""
+        if step % until.every and step != params.max_steps:
+            return False
+        rollouts = roll_out(engine, prompts, until.samples, sampling, seed=run.seed, step=step)
+        scores = score(rollouts.texts(policy), asked, regimes)
+        share = _share(scores.rewards_PG[until.regime], regimes, until)
+        record["validation"] = {"score": share, **measure(rollouts, scores)}
+        return share >= until.score or step == params.max_steps
+
+    return train_supervised(policy, engine, Plan(losses.at, rate, stop, params.max_steps, until.every), run)
+
+
+def _share(rewards_PG: Tensor, regimes: Mapping[str, Regime], until: UntilScore) -> float:
+    """The mean reward as a share of its regime's maximum."""
+    return rewards_PG.mean().item() / regimes[until.regime].maximum
+
+
+class _Losses:
+    """The negative log-likelihood of gold completions, per token of a step's whole batch."""
+
+    def __init__(self, policy: Policy, questions: Sequence[Question], params: Warmup, seed: int) -> None:
+        self.policy, self.params, self.seed = policy, params, seed
+        self.prompts = [policy.encode_prompt(question.prompt) for question in questions]
+        self.golds = [policy.encode_completion(question.gold) for question in questions]
+
+    def at(self, step: int) -> Iterator[Tensor]:
+        """This process's share of a step, micro-batch by micro-batch."""
+        chosen = prompt_order(len(self.prompts), step, self.params.batch_size, self.seed)
+        places, said = range(len(chosen)), [len(self.golds[i]) for i in chosen]
+        asked = [len(self.prompts[i]) for i in chosen]
+        for batch, counts in micro_batches(places, said, places, asked, self.params.tokens_per_micro_batch):
+            yield self._of([chosen[place] for place in sorted(batch)]) * counts / sum(said)
+
+    def _of(self, questions: Sequence[int]) -> Tensor:
+        """The sum over the tokens of some questions' gold completions."""
+        golds = [self.golds[i] for i in questions]
+        lengths = torch.tensor([len(gold) for gold in golds])
+        longest = int(lengths.max())
+        tokens = torch.tensor([gold + [self.policy.pad_id] * (longest - len(gold)) for gold in golds])
+        prompts = [self.prompts[i] for i in questions]
+        logprobs = completion_logprobs(self.policy, prompts, torch.arange(len(golds)), tokens, lengths)
+        return -(logprobs * length_mask(lengths, longest)).sum()

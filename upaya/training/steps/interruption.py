@@ -1,0 +1,49 @@
+"""SIGTERM and Ctrl-C ask a training loop to stop: it finishes its step, saves a checkpoint and ends."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from upaya.errors import Stopped
+from upaya.training.steps import processes
+
+
+class Request:
+    """Whether the process has been asked to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def made(self) -> bool:
+        """Whether any process of the stage has been asked; all of them call this at the same point of the loop."""
+        self.number = max(processes.gathered(self.number or 0)) or None
+        return self.number is not None
+
+    def stop(self, saved: str) -> None:
+        """Raise Stopped. Args: saved: what stands on disk, in words."""
+        assert self.number is not None
+        name = signal.Signals(self.number).name
+        raise Stopped(f"stopped by {name}; {saved}. The same command goes on from there.", 128 + self.number)
+
+
+@contextmanager
+def stoppable() -> Iterator[Request]:
+    """While inside, a first SIGTERM or SIGINT is a request, a second one acts as it always does."""
+    request = Request()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        request.number = number
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield request
+    finally:
+        restore()

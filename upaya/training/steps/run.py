@@ -1,0 +1,35 @@
+"""What every training loop is given beside what it trains: where it works and what it is bound to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upaya.training.steps.checkpoints import Checkpoints
+from upaya.training.steps.history import History
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training stage at work.
+
+    Attributes:
+        name: of the policy that comes of it, for messages.
+        work: folder for history.jsonl and checkpoints.
+        fingerprint: what the stage is made from; checkpoints made from anything else are not resumed.
+        on_record: called with every line of the history, those before a resumed checkpoint excepted.
+        zero: stage of ZeRO, where several processes train (upaya/training/steps/engine.py).
+    """
+
+    name: str
+    work: Path
+    fingerprint: str
+    seed: int
+    on_record: Callable[[dict[str, Any]], None]
+    zero: int = 0
+
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.work / "checkpoints", self.fingerprint)
+
+    def history(self) -> History:
+        return History(self.work / "history.jsonl")
