@@ -78,19 +78,24 @@ def test_a_changed_strict_parameter_reruns_strict_and_what_follows(project: Path
     assert {line.split("'")[1] for line in ran.splitlines() if line.startswith("Running stage")} == {
         "policy@lenient-strict",
         "evaluate@lenient-strict",
+        "arm@lenient-strict",
         "compare",
     }
 
 
-def test_a_schedule_is_out_of_date_when_one_of_its_regimes_changes(project: Path) -> None:
-    """DVC resolves the aliases by which a schedule refers to its regimes."""
-    text = (project / "params/regimes.yaml").read_text()
-    (project / "params/regimes.yaml").write_text(
-        text.replace("{malformed: 1.0, wrong: 0.5}", "{malformed: 1.0, wrong: 0.6}")
+def test_what_is_measured_everywhere_is_a_part_of_every_history(project: Path) -> None:
+    """DVC resolves the aliases by which `measured` and the schedules refer to the regimes."""
+    path = project / "params/regimes.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("{malformed: 1.0, wrong: 0.5}", "{malformed: 1.0, wrong: 0.6}"))
+    everything = {"warmup", "policy@lenient", "policy@lenient-strict", "policy@scheduled", "evaluate@scheduled"}
+    assert everything <= set(json.loads(run("dvc", "status", "--json", cwd=project).stdout))
+    # A variant under a name of its own concerns those trained on it.
+    path.write_text(
+        text.replace("\n  # Schedules", "\n  strict-2: {components: {exact: {weight: 2.0}}}\n  # Schedules")
     )
-    changed = set(json.loads(run("dvc", "status", "--json", cwd=project).stdout))
-    assert {"policy@lenient-strict", "policy@scheduled"} <= changed
-    assert not {"warmup", "policy@lenient"} & changed
+    edit(project / "params/curricula.yaml", "policies", "lenient-strict", "regime", value="strict-2")
+    assert set(json.loads(run("dvc", "status", "--json", cwd=project).stdout)) == {"policy@lenient-strict"}
 
 
 def test_annealing_moves_the_weights_and_the_comparison_marks_the_switches(built: Path) -> None:
