@@ -24,6 +24,7 @@ from upaya.policy.model import Policy, load
 from upaya.rewards.regimes import load_regimes
 from upaya.rewards.scoring import score
 from upaya.sampling.decoding import sample
+from upaya.startup import start
 from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
 from upaya.training.sft.warmup import warm_up
@@ -122,5 +123,6 @@ def accuracy(policy: Policy, questions: list[Question], curricula: Curricula) ->
 
 
 if __name__ == "__main__":
+    start()
     with shown_to_user():
         typer.run(main)

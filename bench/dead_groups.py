@@ -22,6 +22,7 @@ from upaya.declared.grpo import DeadGroups, Drop, Refill, Scale
 from upaya.errors import shown_to_user
 from upaya.policy.model import load
 from upaya.rewards.regimes import load_regimes
+from upaya.startup import start
 from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
 from upaya.training.steps.run import Run
@@ -79,5 +80,6 @@ def main(
 
 
 if __name__ == "__main__":
+    start()
     with shown_to_user():
         typer.run(main)

@@ -25,6 +25,7 @@ from upaya.declared.grpo import Drop, Grpo, LossType, Scaling
 from upaya.declared.sampling import SamplingParams
 from upaya.policy.model import Policy, load
 from upaya.sampling.decoding import Rollouts
+from upaya.startup import start
 from upaya.terminal import console
 from upaya.training.completions.logprobs import completion_logprobs
 from upaya.training.grpo.advantages import group_advantages
@@ -188,4 +189,5 @@ def report(declared: list[dict[str, Any]], ours: list[Measured], theirs: list[Me
 
 
 if __name__ == "__main__":
+    start()
     main()

@@ -34,6 +34,7 @@ from upaya.measuring.plan import GB, OVERHEAD, Needs, needs
 from upaya.measuring.shape import shape_of
 from upaya.policy.model import Policy, checkpoint_layers, load, silence_padding
 from upaya.rewards.regimes import load_regimes
+from upaya.startup import start
 from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
 from upaya.training.sft.warmup import warm_up
@@ -152,5 +153,6 @@ def main(
 
 
 if __name__ == "__main__":
+    start()
     with shown_to_user():
         typer.run(main)

@@ -35,6 +35,7 @@ from upaya.policy.model import Policy, compile_layers, load
 from upaya.records import read_history
 from upaya.rewards.regimes import load_regimes
 from upaya.sampling.decoding import sample
+from upaya.startup import start
 from upaya.terminal import console
 from upaya.training.grpo.batch import Batch
 from upaya.training.grpo.update import update
@@ -357,4 +358,5 @@ def _line(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    start()
     typer.run(main)

@@ -32,6 +32,7 @@ from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError, shown_to_user
 from upaya.policy.model import load
 from upaya.rewards.regimes import load_regimes
+from upaya.startup import start
 from upaya.terminal import console
 from upaya.training.completions.rollouts import roll_out
 from upaya.training.grpo.batch import Batch
@@ -144,5 +145,6 @@ def main(
 
 
 if __name__ == "__main__":
+    start()
     with shown_to_user():
         typer.run(main)

@@ -48,6 +48,8 @@ def run(arguments: Sequence[str], curricula: Curricula, launch: Launch, main: Ca
     warn_where_it_cannot_fit(curricula, launch)
     if launch.is_plain:
         start_as_declared()
+        # Saving a model imports accelerate, and that imports DeepSpeed: seconds and a warning, for a process alone.
+        sys.modules["deepspeed"] = None  # type: ignore[assignment]
         main()
     else:
         _need_means(launch)

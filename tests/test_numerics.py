@@ -7,6 +7,8 @@ import sys
 import pytest
 import torch
 
+pytestmark = pytest.mark.training  # an update each, in processes of their own
+
 # What a policy's update consists of, in plain torch, for that is imported in a fraction of the time.
 UPDATE = """
 import hashlib

@@ -43,6 +43,7 @@ def test_a_refused_parameter_file_imports_no_torch() -> None:
     assert "did you mean 'tiny'" in said and names == []
 
 
+@pytest.mark.training
 def test_importing_switches_nothing_on() -> None:
     """Torch's switches, the environment and sys.modules are as they were when a module of ours has been imported."""
     call = (

@@ -106,6 +106,7 @@ def test_bfloat16_points_the_same_way(policy: Policy, rollouts: list[Rollouts]) 
     assert torch.cosine_similarity(full, half, dim=0) > 0.99 and not torch.equal(full, half)
 
 
+@pytest.mark.training
 def test_compiled_layers_give_the_same_gradient(policy: Policy, rollouts: list[Rollouts]) -> None:
     batch = batch_of(rollouts, [LIVE, LIVE[::-1], LIVE])
     compiled = copy.deepcopy(policy)
