@@ -258,6 +258,7 @@ def test_a_curriculum_on_a_model_of_ones_own(project: Path, monkeypatch: pytest.
     (project / "params/models/own.yaml").write_text(yaml.safe_dump(model | {"lora": {"rank": 4, "alpha": 8}}))
     curricula = project / "params/curricula.yaml"
     edit(curricula, "model", value="own")
+    edit(curricula, "model_files", value="models/own")
     edit(curricula, "warmup", "max_steps", value=4)
     edit(curricula, "policies", "lenient", "max_steps", value=2)
     edit(curricula, "grpo", "budget", value=4)
