@@ -52,14 +52,14 @@ compare: setup
 	@python -m flows.curriculum compare
 
 test: check
-	pytest -n 2 --dist loadgroup -m training
+	pytest -n 2 --dist loadgroup --no-loadscope-reorder -m training
 
 check: setup
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports --no-logo
-	pytest -n 2 --dist loadgroup -m "not training"
+	pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not training"
 
 format: setup
 	ruff format .

@@ -1,4 +1,4 @@
-"""A pipeline in miniature, run once for the whole session: the same stages by the same commands, with fewer steps."""
+"""A pipeline in miniature, run once for all tests: the same stages by the same commands, with fewer steps."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from upaya.startup import start
 
@@ -92,22 +93,43 @@ def copy_project(folder: Path) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that train are marked, for `make check` leaves them out.
 
-    Side by side (one worker a core), all tests on the built project go to one worker, so that it is built once; the
-    others go by file, for their fixtures' sake.
+    Side by side (one worker a core), the tests of a file go to one worker, for their fixtures' sake. First the files
+    that need no built project: it is built meanwhile.
     """
+    needing = {item.path for item in items if "built" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path in needing)
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("built" if "built" in fixtures else item.path.stem))
-        if fixtures & {"built", "together"}:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if {"built", "together"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.training)
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose `dvc repro` has run. Tests that change it work on a copy."""
-    project = copy_project(tmp_path_factory.mktemp("built"))
-    run("dvc", "repro", cwd=project)
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with its data in which no stage has run. Tests that change it work on a copy."""
+    project = copy_project(tmp_path_factory.mktemp("copied"))
+    run("dvc", "repro", "data.dvc", cwd=project)
     return project
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A project whose `dvc repro` has run, once for all workers: nobody changes it, not even by another `dvc repro`."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "built"
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            run("dvc", "repro", cwd=copy_project(folder))
+            (folder / "done").touch()
+    return folder / "project"
+
+
+@pytest.fixture
+def unbuilt(copied: Path, tmp_path: Path) -> Path:
+    """A copy to change of the project in which no stage has run."""
+    return Path(shutil.copytree(copied, tmp_path / "project", symlinks=True))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import activated, edit, run
+from forked import Forked
 
 from tasks.__main__ import main
 from upaya.errors import shown_to_user
@@ -20,23 +21,29 @@ OUTPUTS = ("questions", "policies", "results")
 
 
 @pytest.fixture
-def refused(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+def refused(unbuilt: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
     """What a stage's program says when it refuses its input: run as `tasks/run` runs it, in this process (a process of
-    its own for each would spend minutes on importing torch)."""
+    its own for each would spend minutes on importing torch). What a former run has left stays as it was."""
+    for folder in OUTPUTS:
+        (unbuilt / folder / "lenient").mkdir(parents=True)
+        (unbuilt / folder / "lenient/former").write_text("of a former run")
 
     def refuse(stage: str, *arguments: str) -> str:
-        outputs = [path for folder in OUTPUTS for path in (project / folder).rglob("*") if path.is_file()]
-        before = {path: path.read_bytes() for path in outputs}
-        monkeypatch.chdir(project)
+        before = {path: path.read_bytes() for folder in OUTPUTS for path in files(unbuilt / folder)}
+        monkeypatch.chdir(unbuilt)
         with pytest.raises(SystemExit) as ended, shown_to_user():
             main([stage, *arguments])
         message = "".join(capsys.readouterr())
         assert ended.value.code == 1, message
-        assert {path: path.read_bytes() for path in outputs} == before
-        assert not list(project.rglob("*.partial"))
+        assert {path: path.read_bytes() for folder in OUTPUTS for path in files(unbuilt / folder)} == before
+        assert not list(unbuilt.rglob("*.partial"))
         return " ".join(message.split())
 
     return refuse
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +59,8 @@ def refused(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         (["no json"], "line 1"),
     ],
 )
-def test_a_wrong_question(project: Path, refused: Refused, lines: list[object], message: str) -> None:
-    folder = project / "data/questions"
+def test_a_wrong_question(unbuilt: Path, refused: Refused, lines: list[object], message: str) -> None:
+    folder = unbuilt / "data/questions"
     folder.mkdir()
     text = "\n".join(line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines)
     (folder / "own.jsonl").write_text(text, encoding="utf-8")
@@ -61,19 +68,19 @@ def test_a_wrong_question(project: Path, refused: Refused, lines: list[object], 
     assert message in found and "own.jsonl" in found
 
 
-def test_invalid_utf8(project: Path, refused: Refused) -> None:
-    (project / "data/questions").mkdir()
-    (project / "data/questions/own.jsonl").write_bytes(b"{}\n\xff\xfe")
+def test_invalid_utf8(unbuilt: Path, refused: Refused) -> None:
+    (unbuilt / "data/questions").mkdir()
+    (unbuilt / "data/questions/own.jsonl").write_bytes(b"{}\n\xff\xfe")
     assert "own.jsonl, line 2: invalid UTF-8" in refused("convert")
 
 
-def test_an_empty_split(project: Path, refused: Refused) -> None:
+def test_an_empty_split(unbuilt: Path, refused: Refused) -> None:
     for part in ("elements.yaml", "phrasings.yaml"):
-        (project / "data" / part).unlink()
-    for part in (project / "data/lists").iterdir():
+        (unbuilt / "data" / part).unlink()
+    for part in (unbuilt / "data/lists").iterdir():
         part.unlink()
-    (project / "data/questions").mkdir()
-    (project / "data/questions/own.jsonl").write_text(json.dumps(GOOD, ensure_ascii=False))
+    (unbuilt / "data/questions").mkdir()
+    (unbuilt / "data/questions/own.jsonl").write_text(json.dumps(GOOD, ensure_ascii=False))
     assert "the validation split is empty" in refused("convert")
 
 
@@ -98,50 +105,61 @@ def test_an_empty_split(project: Path, refused: Refused) -> None:
         (["compare"], ["lenient-stric"], "'compare': unknown policy 'lenient-stric'; did you mean 'lenient-strict'?"),
         (["policies", "auto"], {"from": "warmup", "regime": "strict", "learning_rate": 1}, "this name is taken"),
         (["model"], "tyni", "did you mean 'tiny'?"),
-        (["questions", "kinds"], ["elemnt_values"], "did you mean 'element_values'?"),
     ],
 )
-def test_a_wrong_curriculum(project: Path, refused: Refused, keys: list[str], value: object, message: str) -> None:
-    edit(project / "params/curricula.yaml", *keys, value=value)
+def test_a_wrong_curriculum(unbuilt: Path, refused: Refused, keys: list[str], value: object, message: str) -> None:
+    edit(unbuilt / "params/curricula.yaml", *keys, value=value)
     assert message in refused("grpo", "lenient")
 
 
-def test_a_learning_rate_that_blows_up(project: Path, refused: Refused) -> None:
+def test_a_kind_that_no_question_is_of(project: Path) -> None:
+    edit(project / "params/curricula.yaml", "questions", "kinds", value=["elemnt_values"])
+    process = Forked(project, "grpo", "lenient")
+    assert process.wait() == 1 and "did you mean 'element_values'?" in process.said(), process.said()
+
+
+def test_a_learning_rate_that_blows_up(project: Path) -> None:
     edit(project / "params/curricula.yaml", "policies", "lenient", "learning_rate", value=1e30)
-    message = refused("grpo", "lenient")
+    before = {path: path.read_bytes() for folder in OUTPUTS for path in files(project / folder)}
+    process = Forked(project, "grpo", "lenient")
+    assert process.wait() == 1
+    message = process.said()
+    assert {path: path.read_bytes() for folder in OUTPUTS for path in files(project / folder)} == before
     assert re.search(r"lenient: step \d is not taken: the (loss|gradient's norm) is nan", message), message
     assert "smaller learning rate" in message
 
 
-def test_a_negative_weight(project: Path, refused: Refused) -> None:
-    edit(project / "params/regimes.yaml", "regimes", "lenient", "components", "format", "weight", value=-1)
+def test_a_negative_weight(unbuilt: Path, refused: Refused) -> None:
+    edit(unbuilt / "params/regimes.yaml", "regimes", "lenient", "components", "format", "weight", value=-1)
     assert "regimes.lenient.components.format.weight" in refused("grpo", "lenient")
 
 
-def test_a_schedule_of_an_undeclared_regime(project: Path, refused: Refused) -> None:
+def test_a_schedule_of_an_undeclared_regime(unbuilt: Path, refused: Refused) -> None:
     other = {"components": {"exact": {"weight": 3}}, "penalties": {"wrong": 1}, "floor": -1}
-    edit(project / "params/regimes.yaml", "regimes", "annealed", "end", value=other)
+    edit(unbuilt / "params/regimes.yaml", "regimes", "annealed", "end", value=other)
     assert "regimes.yaml: regimes.annealed: a schedule is made of regimes that stand under" in refused(
         "grpo", "lenient"
     )
 
 
-def test_a_regime_that_can_be_gamed(project: Path, refused: Refused) -> None:
-    edit(project / "params/regimes.yaml", "regimes", "blind", value={"components": {"overlap": {"weight": 1}}})
+def test_a_regime_that_can_be_gamed(unbuilt: Path, refused: Refused) -> None:
+    edit(unbuilt / "params/regimes.yaml", "regimes", "blind", value={"components": {"overlap": {"weight": 1}}})
     assert "key 'blind': a wrong completion earns as much" in refused("grpo", "lenient")
 
 
-def test_a_model_path_that_does_not_exist(project: Path, refused: Refused) -> None:
+def test_a_model_path_that_does_not_exist(project: Path) -> None:
     (project / "params/models/mine.yaml").write_text("path: ./nowhere\n")
     edit(project / "params/curricula.yaml", "model", value="mine")
-    assert "write `model_files: ./nowhere`" in refused("pretrain")
+    process = Forked(project, "pretrain")
+    assert process.wait() == 1 and "write `model_files: ./nowhere`" in process.said(), process.said()
     edit(project / "params/curricula.yaml", "model_files", value="./nowhere")
-    assert "no model at './nowhere'" in refused("pretrain")
+    process = Forked(project, "pretrain")
+    assert process.wait() == 1 and "no model at './nowhere'" in process.said(), process.said()
 
 
-def test_a_program_of_its_own_says_the_same_and_ends_with_1(project: Path) -> None:
-    edit(project / "params/curricula.yaml", "policies", "lenient", "regime", value="leniant")
-    found = run("tasks/run", "grpo", "lenient", cwd=project, check=False)
+def test_a_program_of_its_own_says_the_same_and_ends_with_1(unbuilt: Path) -> None:
+    edit(unbuilt / "params/curricula.yaml", "policies", "lenient", "regime", value="leniant")
+    found = run("tasks/run", "grpo", "lenient", cwd=unbuilt, check=False)
     assert found.returncode == 1 and found.stderr.startswith(
         "error: params/curricula.yaml: key 'policies.lenient.regime'"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from upaya.errors import Stopped
 from upaya.records import event_text
 
 # One request gives up soon instead of retrying for minutes, for the run does not wait for it.
@@ -27,6 +28,7 @@ SETTINGS = {
 EXPERIMENT = "upaya"
 
 CLOSING_SECONDS = 60.0
+STOPPING_SECONDS = 10.0  # who sends SIGTERM often kills half a minute later; the history holds what is not sent
 
 
 def main_checkout(start: Path | None = None) -> Path:
@@ -85,9 +87,10 @@ class Tracker:
     ) -> None:
         if not self.sends:
             return
-        self._queue.put(("end", ("FINISHED" if kind is None else "FAILED",)))
+        stopped = kind is not None and issubclass(kind, Stopped)
+        self._queue.put(("end", ("FINISHED" if kind is None else "KILLED" if stopped else "FAILED",)))
         self._queue.put(None)
-        self._thread.join(CLOSING_SECONDS)
+        self._thread.join(STOPPING_SECONDS if stopped else CLOSING_SECONDS)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """A line of history.jsonl: a step's metrics, or an event."""
@@ -140,6 +143,7 @@ class _Sink:
         for name, value in SETTINGS.items():  # MLflow reads them when it is imported
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient  # takes seconds to import, so only here, beside the work
+        from mlflow.entities import Param
 
         self.events: dict[str, list[str]] = {}
         uri = tracking_uri()
@@ -162,8 +166,9 @@ class _Sink:
         self.run = str(run.info.run_id)
         if run_file:
             run_file.write_text(self.run)
-        for key, value in params.items():
-            self.client.log_param(self.run, key, str(value)[:500])
+        declared = [Param(key, str(value)[:500]) for key, value in params.items()]
+        for start in range(0, len(declared), 100):  # as many as MLflow takes at once
+            self.client.log_batch(self.run, params=declared[start : start + 100])
 
     def take(self, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
         from mlflow.entities import Metric

@@ -1,0 +1,116 @@
+"""A pipeline that is killed anywhere and started again ends in the same bytes as one that never was."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import activated, copy_project, edit, run
+from forked import Forked, stage
+
+LONG = 300.0  # seconds: of a stage that hangs, not of one on a slow machine
+
+
+def contents(project: Path) -> dict[str, bytes]:
+    """Every output that must be the same bytes for the same commit, params and seed."""
+    folders = ("questions", "policies", "results")
+    return {
+        str(file.relative_to(project)): file.read_bytes()
+        for folder in folders
+        for file in sorted((project / folder).rglob("*"))
+        if file.is_file() and file.name != ".gitignore"
+    }
+
+
+def of(name: str, outputs: dict[str, bytes]) -> dict[str, bytes]:
+    return {path: data for path, data in outputs.items() if f"/{name}/" in path}
+
+
+def words(name: str) -> tuple[str, ...]:
+    return ("warmup",) if name == "warmup" else ("grpo", name)
+
+
+def wait_for_history(project: Path, name: str, steps: int, ended: Callable[[], bool]) -> None:
+    """Until a stage has opened its history and taken so many steps."""
+    history = project / ".upaya/work" / name / "history.jsonl"
+    deadline = time.monotonic() + LONG
+    while not (ended() or (history.exists() and history.read_bytes().count(b"\n") >= steps)):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def started(project: Path, name: str, steps: int = 0) -> Forked:
+    """A stage whose policy is gone, at work."""
+    (project / ".upaya/work" / name / "history.jsonl").unlink(missing_ok=True)
+    process = Forked(project, *words(name))
+    wait_for_history(project, name, steps, process.ended)
+    return process
+
+
+@pytest.mark.parametrize("name", ["warmup", "lenient", "lenient-strict", "scheduled"])
+def test_killed_at_random_moments_and_started_again_ends_in_the_same_bytes(
+    project: Path, name: str, built: Path
+) -> None:
+    shutil.rmtree(project / "policies" / name)
+    seed = random.randrange(10**6)
+    moments = random.Random(seed)
+    for _ in range(5):
+        process = started(project, name)
+        process.wait(moments.uniform(0, 1.5))  # in a rollout, an update, a checkpoint, or just after the end
+        process.kill()
+    stage(project, *words(name))
+    assert of(name, contents(project)) == of(name, contents(built)), f"killed at moments of seed {seed}"
+
+
+def test_sigterm_saves_a_checkpoint_and_ends(project: Path, built: Path) -> None:
+    """The program itself, as a scheduler or `kill` stops it."""
+    shutil.rmtree(project / "policies/scheduled")
+    command = ["tasks/run", "grpo", "scheduled"]
+    process = subprocess.Popen(command, cwd=project, env=activated(), text=True, stderr=subprocess.PIPE)
+    wait_for_history(project, "scheduled", 1, lambda: process.poll() is not None)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=LONG)[1]
+    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in said, said
+    step = re.search(r"stopped by SIGTERM; scheduled is saved at step (\d+)", said)
+    assert step and (project / f".upaya/work/scheduled/checkpoints/step-{int(step[1]):06d}.json").exists()
+    assert not (project / "policies/scheduled").exists()
+    stage(project, "grpo", "scheduled")
+    assert of("scheduled", contents(project)) == of("scheduled", contents(built))
+
+
+def test_a_changed_parameter_does_not_resume_an_old_checkpoint(project: Path) -> None:
+    shutil.rmtree(project / "policies/warmup")
+    process = started(project, "warmup", steps=1)
+    process.terminate()
+    assert process.wait(LONG) == 128 + signal.SIGTERM and "warmup is saved at step" in process.said(), process.said()
+    edit(project / "params/curricula.yaml", "warmup", "optimiser", "learning_rate", value=2e-3)
+    said = stage(project, "warmup")
+    assert "made from other inputs or parameters: removed" in said and "starts over" in said
+
+
+def test_the_same_inputs_give_the_same_bytes_also_when_dvc_is_killed(built: Path, tmp_path: Path) -> None:
+    """A second pipeline from scratch, without run cache, killed between and within its stages."""
+    again = copy_project(tmp_path)
+    seed = random.randrange(10**6)
+    moments = random.Random(seed)
+    command = ["dvc", "repro", "--no-run-cache", "evaluate@lenient"]
+    for _ in range(2):
+        process = subprocess.Popen(
+            command, cwd=again, env=activated(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            process.wait(moments.uniform(5, 25))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    run(*command, cwd=again)
+    first, second = contents(built), contents(again)
+    assert second == {name: first[name] for name in second}, f"killed at moments of seed {seed}"
+    assert {"results/lenient/metrics.json", "policies/lenient/model.safetensors"} <= second.keys()
