@@ -14,6 +14,7 @@ PPO/GRPO, and why:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from upaya.corpus.questions import Question
@@ -111,7 +112,8 @@ class _Loop:
         self.step, self.tokens = settings.first_step, settings.generated_tokens
         self.handover: Fired | None = None
         self.batch = Batch(grpo.dead_groups)
-        self.prompts = [policy.encode_prompt(question.prompt) for question in questions]
+        # Encoded when a step asks for them: encoding all would take seconds.
+        self.prompt = cache(lambda i: policy.encode_prompt(questions[i].prompt))
 
     def run_to_the_end(self) -> Outcome:
         settings = self.settings
@@ -164,7 +166,7 @@ class _Loop:
         chosen = prompt_order(len(self.questions), step, settings.grpo.prompts, self.run.seed)
         questions = [self.questions[i] for i in chosen]
         rollouts = roll_out(
-            self.engine, [self.prompts[i] for i in chosen], settings.grpo.group_size, settings.sampling,
+            self.engine, [self.prompt(i) for i in chosen], settings.grpo.group_size, settings.sampling,
             seed=self.run.seed, step=step,
         )  # fmt: skip
         scores = score(rollouts.texts(self.policy), questions, settings.scored)

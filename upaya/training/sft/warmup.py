@@ -1,6 +1,7 @@
 """Warm-up: SFT on gold completions until sampled ones reach a score."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -71,24 +72,25 @@ class _Losses:
     """The negative log-likelihood of gold completions, per token of a step's whole batch."""
 
     def __init__(self, policy: Policy, questions: Sequence[Question], params: Warmup, seed: int) -> None:
-        self.policy, self.params, self.seed = policy, params, seed
-        self.prompts = [policy.encode_prompt(question.prompt) for question in questions]
-        self.golds = [policy.encode_completion(question.gold) for question in questions]
+        self.policy, self.params, self.seed, self.count = policy, params, seed, len(questions)
+        # Encoded when a step asks for them: most questions never are, and encoding all would take seconds.
+        self.prompt = cache(lambda i: policy.encode_prompt(questions[i].prompt))
+        self.gold = cache(lambda i: policy.encode_completion(questions[i].gold))
 
     def at(self, step: int) -> Iterator[Tensor]:
         """This process's share of a step, micro-batch by micro-batch."""
-        chosen = prompt_order(len(self.prompts), step, self.params.batch_size, self.seed)
-        places, said = range(len(chosen)), [len(self.golds[i]) for i in chosen]
-        asked = [len(self.prompts[i]) for i in chosen]
+        chosen = prompt_order(self.count, step, self.params.batch_size, self.seed)
+        places, said = range(len(chosen)), [len(self.gold(i)) for i in chosen]
+        asked = [len(self.prompt(i)) for i in chosen]
         for batch, counts in micro_batches(places, said, places, asked, self.params.tokens_per_micro_batch):
             yield self._of([chosen[place] for place in sorted(batch)]) * counts / sum(said)
 
     def _of(self, questions: Sequence[int]) -> Tensor:
         """The sum over the tokens of some questions' gold completions."""
-        golds = [self.golds[i] for i in questions]
+        golds = [self.gold(i) for i in questions]
         lengths = torch.tensor([len(gold) for gold in golds])
         longest = int(lengths.max())
         tokens = torch.tensor([gold + [self.policy.pad_id] * (longest - len(gold)) for gold in golds])
-        prompts = [self.prompts[i] for i in questions]
+        prompts = [self.prompt(i) for i in questions]
         logprobs = completion_logprobs(self.policy, prompts, torch.arange(len(golds)), tokens, lengths)
         return -(logprobs * length_mask(lengths, longest)).sum()
