@@ -93,11 +93,11 @@ def copy_project(folder: Path) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that train are marked, for `make check` leaves them out.
 
-    Side by side (one worker a core), the tests of a file go to one worker, for their fixtures' sake. First the files
-    that need no built project: it is built meanwhile.
+    Side by side (one worker a core), the tests of a file go to one worker, for their fixtures' sake. The first file
+    builds the project, while another worker has those that need none.
     """
-    needing = {item.path for item in items if "built" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path in needing)
+    needing = sorted({item.path for item in items if "built" in getattr(item, "fixturenames", ())})
+    items.sort(key=lambda item: needing.index(item.path) if item.path in needing else 0.5)
     for item in items:
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
         if {"built", "together"} & set(getattr(item, "fixturenames", ())):

@@ -37,17 +37,23 @@ def words(name: str) -> tuple[str, ...]:
 
 
 def wait_for_history(project: Path, name: str, steps: int, ended: Callable[[], bool]) -> None:
-    """Until a stage has opened its history and taken so many steps."""
+    """Until a stage has written to its history, and taken so many steps."""
     history = project / ".upaya/work" / name / "history.jsonl"
     deadline = time.monotonic() + LONG
-    while not (ended() or (history.exists() and history.read_bytes().count(b"\n") >= steps)):
+
+    def at_work() -> bool:
+        return history.exists() and history.stat().st_mtime > 0 and history.read_bytes().count(b"\n") >= steps
+
+    while not (ended() or at_work()):
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
 def started(project: Path, name: str, steps: int = 0) -> Forked:
     """A stage whose policy is gone, at work."""
-    (project / ".upaya/work" / name / "history.jsonl").unlink(missing_ok=True)
+    history = project / ".upaya/work" / name / "history.jsonl"
+    if history.exists():
+        os.utime(history, (0, 0))  # what an earlier one wrote is no sign of this one
     process = Forked(project, *words(name))
     wait_for_history(project, name, steps, process.ended)
     return process
