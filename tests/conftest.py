@@ -75,6 +75,7 @@ def copy_project(folder: Path) -> Path:
     edit(curricula, "questions", "difficulty", value=[3])
     edit(curricula, "warmup", "questions", "difficulty", value=[2, 3])
     edit(curricula, "warmup", "max_steps", value=12)
+    edit(curricula, "warmup", "until", "questions", value=16)
     edit(curricula, "grpo", "budget", value=10)
     edit(curricula, "grpo", "prompts", value=8)
     edit(curricula, "grpo", "checkpoint_every", value=2)

@@ -112,7 +112,7 @@ def test_the_same_inputs_give_the_same_bytes_also_when_dvc_is_killed(built: Path
             start_new_session=True,
         )  # fmt: skip
         try:
-            process.wait(moments.uniform(5, 25))
+            process.wait(moments.uniform(5, 15))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

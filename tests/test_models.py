@@ -260,6 +260,7 @@ def test_a_curriculum_on_a_model_of_ones_own(project: Path, monkeypatch: pytest.
     edit(curricula, "model", value="own")
     edit(curricula, "model_files", value="models/own")
     edit(curricula, "warmup", "max_steps", value=4)
+    edit(curricula, "warmup", "batch_size", value=8)
     edit(curricula, "warmup", "until", "questions", value=8)
     edit(curricula, "evaluation", value={"samples": 2, "ks": [1], "bootstrap": 200})
     edit(curricula, "policies", "lenient", "max_steps", value=2)

@@ -62,7 +62,7 @@ def test_a_second_repro_runs_nothing(project: Path) -> None:
 def test_a_changed_strict_parameter_reruns_strict_and_what_follows(project: Path) -> None:
     edit(project / "params/curricula.yaml", "policies", "lenient-strict", "learning_rate", value=1e-5)
     assert set(json.loads(run("dvc", "status", "--json", cwd=project).stdout)) == {"policy@lenient-strict"}
-    ran = run("dvc", "repro", cwd=project).stdout
+    ran = run("dvc", "repro", "--dry", "--force", "--downstream", "policy@lenient-strict", cwd=project).stdout
     assert {line.split("'")[1] for line in ran.splitlines() if line.startswith("Running stage")} == {
         "policy@lenient-strict",
         "evaluate@lenient-strict",
