@@ -59,7 +59,8 @@ def main(name: str) -> None:
     made_from = {**params.model_dump(exclude={"launch"}), **regimes.model_dump(), **model.model_dump()}
     stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, made_from, declared_as="policy")
     questions = read(QUESTIONS, "train", declared.questions or params.questions)
-    room = Room([question.prompt for question in questions], params.sampling.max_new_tokens)
+    sampling = params.sampling.changed(declared.sampling)
+    room = Room([question.prompt for question in questions], sampling.max_new_tokens)
     policy = load(POLICIES / declared.from_, model, room)
     if model.lora:
         add_lora(policy.model, model.lora, params.seed)
@@ -69,13 +70,14 @@ def main(name: str) -> None:
         reward=regimes.reward,
         scored=scored,
         learning_rate=declared.learning_rate,
+        schedule=declared.schedule,
         first_step=first_step,
         last_step=last_step,
         until=declared.until,
-        sampling=params.sampling,
+        sampling=sampling,
         grpo=grpo,
         generated_tokens=parent["generated_tokens"],
-        switched=_switch(parent, declared.regime),
+        switched=_switch(parent, declared.regime) if first_step < last_step else None,
     )
     tags = {"regime": declared.regime, "parent": declared.from_}
     with stage.tracker(**tags) as tracker, Progress(name, last_step - first_step) as progress:
@@ -91,12 +93,14 @@ def main(name: str) -> None:
                 f"strict success {record['success']:.3f}"
             )
 
+        if first_step >= last_step:
+            console.print(_no_step(name, declared.from_, grpo.budget))
         outcome = train(policy, questions, settings, stage.run(params.seed, launch.zero, on_record), reference)
     folder = stage.publish(
         policy,
         {
             "parent": declared.from_,
-            "regime": declared.regime,
+            "regime": declared.regime if outcome.total_steps > first_step else parent["regime"],
             "questions": (declared.questions or params.questions).model_dump(),
             "seed": params.seed,
             "steps": outcome.total_steps - first_step,
@@ -108,6 +112,14 @@ def main(name: str) -> None:
         },
     )
     console.print(f"{name}: {folder} after {outcome.total_steps} of {grpo.budget} steps since the warm-up")
+
+
+def _no_step(name: str, parent: str, budget: int) -> str:
+    return (
+        f"{name}: NO STEP IS LEFT: {parent} used up all {budget} steps of the budget. What is published is {parent} "
+        f"under another name, not trained under its regime. Raise grpo.budget, or give {parent} a `max_steps` or an "
+        "`until` that fires."
+    )
 
 
 def _switch(parent: Mapping[str, Any], regime: str) -> dict[str, Any] | None:
