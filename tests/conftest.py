@@ -14,6 +14,7 @@ from upaya.startup import start
 
 start()
 ROOT = Path(__file__).parents[1]
+LONG = 300.0  # seconds: of what hangs, not of what is slow
 POLICIES = {  # a tree with the default curriculum's two policies and one of each further kind
     "lenient": {"from": "warmup", "regime": "lenient", "learning_rate": 1e-3, "max_steps": 6},
     "lenient-strict": {"from": "lenient", "regime": "strict", "learning_rate": 5e-4},

@@ -8,16 +8,16 @@ import os
 import signal
 import sys
 import tempfile
+from multiprocessing import forkserver
 from pathlib import Path
 
+import pytest
 from conftest import QUIET, ROOT
 
 from upaya.errors import shown_to_user
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["preloaded"])
-# What the server is started with; it is when the first process is asked for.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
 
 
 class Forked:
@@ -25,7 +25,10 @@ class Forked:
 
     def __init__(self, project: Path, *arguments: str) -> None:
         self.log = Path(tempfile.mkstemp(dir=project, suffix=".log")[1])
-        self._process = _context.Process(target=_run, args=(project, arguments, self.log))
+        with pytest.MonkeyPatch.context() as only_now:  # for the server alone: other programs run as a user's do
+            only_now.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+            forkserver.ensure_running()
+        self._process = _context.Process(target=_run, args=(project, arguments, self.log), daemon=True)
         self._process.start()
 
     def ended(self) -> bool:

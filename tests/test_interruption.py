@@ -11,10 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import activated, copy_project, edit, run
+from conftest import LONG, activated, copy_project, edit, run
 from forked import Forked, stage
-
-LONG = 300.0  # seconds: of a stage that hangs, not of one on a slow machine
 
 
 def contents(project: Path) -> dict[str, bytes]:

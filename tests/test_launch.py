@@ -12,14 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from conftest import activated, edit, run
+from conftest import LONG, activated, edit, run
 from forked import Forked
 
 from tasks.__main__ import main
 from tasks.launch import hosts, say_why
 from upaya.errors import UserError, shown_to_user
-
-LONG = 300.0  # seconds: of what hangs, not of what is slow
 
 
 def launched(project: Path, **launch: object) -> None:
