@@ -86,6 +86,7 @@ def gold_completion(answer: Answer, reasoning: str) -> str:
     return f"{THINK}{reasoning}{END_THINK}{ANSWER}{render(answer)}{END_ANSWER}"
 
 
+@lru_cache(maxsize=65536)  # a policy says the same few things over and over
 def normalised(term: str) -> str:
     """A term as it is compared: one width of characters (NFKC), no white space, no closing full stop."""
     return "".join(unicodedata.normalize("NFKC", term).split()).strip("。.").lower()
@@ -93,7 +94,12 @@ def normalised(term: str) -> str:
 
 def items(text: str) -> list[str]:
     """The items of a written list, normalised; empty ones stay, for 「甲、、乙」 is not 「甲、乙」."""
-    return [normalised(text[span.start : span.end]) for span in item_spans(text)]
+    return list(_items(text))
+
+
+@lru_cache(maxsize=4096)  # asked of one completion under each regime
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(normalised(part) for part in _SEPARATORS.split(text))
 
 
 class Span(NamedTuple):

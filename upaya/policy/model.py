@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,9 +92,7 @@ class Policy:
         begun, done = 0, 0  # tokens decoded together from `begun` on, of which those before `done` are in `said`
 
         def text(first: int, last: int) -> str:
-            return str(
-                self.tokenizer.decode(tokens[first:last], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            )
+            return self._decoded(tuple(tokens[first:last]))
 
         for place, token in enumerate(tokens):
             starts.append(len(self.opening) + len(begin) + len(said))
@@ -106,6 +104,18 @@ class Policy:
                 said += now[len(before) :]
                 begun, done = done, place + 1
         return starts
+
+    @cached_property
+    def _decoded(self) -> Callable[[tuple[int, ...]], str]:
+        """The text of a few tokens, remembered: the same pairs come again in nearly every completion."""
+
+        @lru_cache(maxsize=65536)
+        def decoded(tokens: tuple[int, ...]) -> str:
+            return str(
+                self.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            )
+
+        return decoded
 
     @cached_property
     def opening(self) -> str:
