@@ -25,14 +25,13 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 import dvc.api
 import typer
-from dvc.utils.serialize import modify_yaml
 from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
 from tasks.dvc import stage_environment
 from upaya.declared.curricula import load_curricula
-from upaya.declared.validation import Name, validated
+from upaya.declared.validation import Name, read_yaml, validated
 from upaya.errors import UserError, nearest, shown_to_user
 from upaya.files import write_json
 from upaya.measuring.comparison import Arm
@@ -114,14 +113,13 @@ def everywhere(setting: str) -> Iterator[str]:
     if not (colon and equals) or not path.is_file():
         raise UserError(f"--set {setting}: expected FILE:KEY=VALUE, as in {CURRICULA}:grpo.group_size=16")
     *inner, last = key.split(".")
-    with modify_yaml(path) as content:
-        node = content
-        for part in inner:
-            if not isinstance(node, dict) or part not in node:
-                raise UserError(f"--set {setting}: {path} has no key {key!r}")
-            node = node[part]
-        for place in _places(content, node):
-            yield f"{path}:{'.'.join([*place, last])}={value}"
+    node = content = read_yaml(path)
+    for part in inner:
+        if not isinstance(node, dict) or part not in node:
+            raise UserError(f"--set {setting}: {path} has no key {key!r}")
+        node = node[part]
+    for place in _places(content, node):  # YAML's aliases of a node are one object
+        yield f"{path}:{'.'.join([*place, last])}={value}"
 
 
 def _places(content: Any, node: Any) -> list[list[str]]:

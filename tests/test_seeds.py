@@ -1,8 +1,10 @@
 """Arms over several seeds."""
 
+from pathlib import Path
+
 import pytest
 
-from flows.seeds import seeds_in
+from flows.seeds import Split, Variant, everywhere, seeds_in
 from upaya.errors import UserError
 from upaya.measuring.comparison import Arm
 from upaya.measuring.seeds import show_seeds, summarised
@@ -31,3 +33,43 @@ def test_seeds_are_named_as_a_range_or_one_by_one() -> None:
     for wrong in ("", "a", "3-1", "1,1"):
         with pytest.raises(UserError, match="--seeds"):
             seeds_in(wrong)
+
+
+@pytest.fixture
+def regimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("regimes.yaml").write_text(
+        "regimes:\n  mild: &mild {credit: item, parts: {a: 1}}\n  other: {credit: item}\n"
+        "  mixed: {blend: [{regime: *mild}]}\nmeasured:\n  mild: *mild\n"
+    )
+
+
+@pytest.mark.usefixtures("regimes")
+def test_what_stands_in_several_places_by_an_alias_is_set_in_all() -> None:
+    assert list(everywhere("regimes.yaml:regimes.mild.credit=completion")) == [
+        "regimes.yaml:regimes.mild.credit=completion",
+        "regimes.yaml:regimes.mixed.blend.0.regime.credit=completion",
+        "regimes.yaml:measured.mild.credit=completion",
+    ]
+    assert list(everywhere("regimes.yaml:regimes.other.credit=completion")) == [
+        "regimes.yaml:regimes.other.credit=completion"
+    ]
+    assert "regimes.yaml:regimes.mild.parts.a=0.5" in everywhere("regimes.yaml:measured.mild.parts.a=0.5")
+
+
+@pytest.mark.usefixtures("regimes")
+@pytest.mark.parametrize("wrong", ["credit=1", "regimes.yaml:credit", "none.yaml:a=1", "regimes.yaml:regimes.mld.a=1"])
+def test_a_setting_that_names_nothing_is_refused(wrong: str) -> None:
+    with pytest.raises(UserError, match="--set"):
+        list(everywhere(wrong))
+
+
+@pytest.mark.usefixtures("regimes")
+def test_experiments_of_a_variant_are_told_apart() -> None:
+    plain, chosen = Variant(["a"]), Variant(["a"], Split.validation, "whole", ["regimes.yaml:regimes.other.credit=1"])
+    assert (plain.experiment(3), chosen.experiment(3)) == ("declared-seed-3", "whole-validation-seed-3")
+    assert plain.changes(3) == ["params/curricula.yaml:seed=3", "params/curricula.yaml:evaluation.split=test"]
+    assert chosen.changes(3)[1:] == [
+        "params/curricula.yaml:evaluation.split=validation",
+        "regimes.yaml:regimes.other.credit=1",
+    ]
