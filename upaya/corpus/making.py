@@ -32,8 +32,6 @@ class Draft(BaseModel):
     reasoning: str
     source: str
     difficulty: int = 1
-    skills: list[str] = []
-    choices: list[list[str]] = []
 
 
 def make(corpus: Corpus, params: QuestionParams, converter: Converter) -> list[Question]:
@@ -107,8 +105,6 @@ def _worded(draft: Draft, phrasing: Phrasing, split: Split, identity: str, conve
         source=draft.source,
         difficulty=draft.difficulty,
         held_out_phrasing=phrasing.held_out,
-        skills=[converter.simplify(skill) for skill in draft.skills],
-        choices=[[converter.simplify(choice) for choice in choices] for choices in draft.choices],
         prompt_traditional=prompt,
         answer_traditional=draft.answer,
     )
@@ -161,8 +157,6 @@ def _element_values(corpus: Corpus, n: int, params: QuestionParams) -> Iterator[
             reasoning=element,
             source=source_text(elements.treatise, [axis.fascicle for axis in axes]),
             difficulty=n,
-            skills=[axis.name for axis in axes],
-            choices=[axis.alternatives for axis in axes],
         )
 
 
