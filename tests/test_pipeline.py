@@ -15,6 +15,13 @@ from upaya.rewards.regimes import load_regimes
 POLICIES = ("base", "warmup", "lenient", "lenient-strict")
 
 
+@pytest.fixture(scope="module")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's own folder, of none but these tests: to make its database takes longer than a flow that has nothing to
+    do."""
+    return tmp_path_factory.mktemp("prefect")
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_transformers_opens_every_policy(built: Path, name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -97,11 +104,11 @@ def test_annealing_moves_the_weights_and_the_comparison_marks_the_switches(built
     assert (built / "reports/compare/arms.png").stat().st_size > 10_000
 
 
-def test_the_flow_follows_what_the_probe_recommends(project: Path) -> None:
+def test_the_flow_follows_what_the_probe_recommends(project: Path, prefect_home: Path) -> None:
     path = project / "params/curricula.yaml"
     edit(path, "probe", "out_of_reach", value=1.0)  # the miniature has learnt next to nothing
     edit(path, "probe", "enough_live", value=0.01)
-    found = run("python", "-m", "flows.curriculum", "auto", cwd=project, PREFECT_HOME=str(project / ".prefect"))
+    found = run("python", "-m", "flows.curriculum", "auto", cwd=project, PREFECT_HOME=str(prefect_home))
     assert "auto: start lenient" in found.stdout and "auto: builds lenient" in found.stdout
 
 
@@ -128,10 +135,10 @@ def test_a_hack_that_pays_too_much_fails_the_audit(project: Path) -> None:
     assert found.returncode == 1 and "'every item listed' earns" in " ".join(found.stdout.split())
 
 
-def test_the_flow_finds_everything_current_and_shows_the_table(project: Path) -> None:
+def test_the_flow_finds_everything_current_and_shows_the_table(project: Path, prefect_home: Path) -> None:
     found = run(
         "python", "-X", "importtime", "-m", "flows.curriculum", "lenient-strict", cwd=project,
-        PREFECT_HOME=str(project / ".prefect"),
+        PREFECT_HOME=str(prefect_home),
     )  # fmt: skip
     assert not re.search(r"\|\s+(torch|transformers)$", found.stderr, flags=re.MULTILINE), "a flow computes nothing"
     assert "lenient-saturating saturates: as much as a right answer earns" in " ".join(found.stdout.split())
@@ -142,10 +149,10 @@ def test_the_flow_finds_everything_current_and_shows_the_table(project: Path) ->
     assert (found.stdout + found.stderr).count("Skipped") >= 9
 
 
-def test_an_unknown_policy_ends_the_flow_with_a_hint(project: Path) -> None:
+def test_an_unknown_policy_ends_the_flow_with_a_hint(project: Path, prefect_home: Path) -> None:
     found = run(
         "python", "-m", "flows.curriculum", "lenient-strickt", cwd=project, check=False,
-        PREFECT_HOME=str(project / ".prefect"),
+        PREFECT_HOME=str(prefect_home),
     )  # fmt: skip
     assert found.returncode == 1
     assert "did you mean 'lenient-strict'" in found.stdout + found.stderr
