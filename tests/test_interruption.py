@@ -14,6 +14,9 @@ import pytest
 from conftest import LONG, activated, copy_project, edit, run
 from forked import Forked, stage
 
+from upaya.training.steps import processes
+from upaya.training.steps.interruption import stoppable
+
 
 def contents(project: Path) -> dict[str, bytes]:
     """Every output that must be the same bytes for the same commit, params and seed."""
@@ -55,6 +58,22 @@ def started(project: Path, name: str, steps: int = 0) -> Forked:
     process = Forked(project, *words(name))
     wait_for_history(project, name, steps, process.ended)
     return process
+
+
+def test_a_signal_while_the_processes_ask_each_other_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    coming = [signal.SIGTERM]
+
+    def gathered(value: int) -> list[int]:
+        if coming:
+            signal.raise_signal(coming.pop())
+        return [value]
+
+    monkeypatch.setattr(processes, "gathered", gathered)
+    before = signal.getsignal(signal.SIGTERM)
+    with stoppable() as request:
+        assert not request.made()  # as the others have it too: all of them stop at the same step
+        assert request.made() and request.number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("name", ["warmup", "lenient", "lenient-strict", "scheduled"])

@@ -17,8 +17,10 @@ class Request:
 
     def made(self) -> bool:
         """Whether any process of the stage has been asked; all of them call this at the same point of the loop."""
-        self.number = max(processes.gathered(self.number or 0)) or None
-        return self.number is not None
+        asked = max(processes.gathered(self.number or 0))
+        if asked:  # else what is kept stays: a signal that came in the meantime stands there, for the next call
+            self.number = asked
+        return asked > 0
 
     def stop(self, saved: str) -> None:
         """Raise Stopped. Args: saved: what stands on disk, in words."""
