@@ -30,6 +30,7 @@ from upaya.terminal import console
 from upaya.training.completions.logprobs import completion_logprobs
 from upaya.training.grpo.advantages import group_advantages
 from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.credit import Earned
 from upaya.training.grpo.update import update
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
 from upaya.training.steps.engine import Engine
@@ -93,7 +94,7 @@ def drawn(policy: Policy) -> Rollouts:
         if finished[p, g]:
             tokens[p, g, lengths[p, g] - 1] = policy.eos_ids[0]
     prompts = [policy.encode_prompt(prompt) for prompt in PROMPTS]
-    return Rollouts(prompts, tokens, lengths, torch.zeros(shape), torch.zeros(shape), finished)
+    return Rollouts(prompts, tokens, lengths, torch.zeros(shape), torch.zeros(shape), torch.zeros(shape), finished)
 
 
 def ours(policy: Policy, reference: Policy, rollouts: Rollouts, case: dict[str, Any]) -> Measured:
@@ -107,7 +108,7 @@ def ours(policy: Policy, reference: Policy, rollouts: Rollouts, case: dict[str, 
         }
     )  # fmt: skip
     batch = Batch(Drop(type="drop"))
-    batch.add(rollouts, torch.tensor(rewards_of(case), dtype=torch.float64), PROMPTS)
+    batch.add(rollouts, Earned.as_a_whole(torch.tensor(rewards_of(case), dtype=torch.float64)), PROMPTS)
     made = update(
         policy, engine, batch, grpo, SamplingParams(max_new_tokens=MAX_NEW_TOKENS), reference if case["kl"] else None
     )

@@ -38,6 +38,7 @@ from upaya.sampling.decoding import sample
 from upaya.startup import start
 from upaya.terminal import console
 from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.credit import Earned
 from upaya.training.grpo.update import update
 from upaya.training.sft.from_scratch import from_config
 from upaya.training.steps.engine import Engine
@@ -166,7 +167,7 @@ def ours(folder: Path) -> None:
         rollouts.texts(policy)
         sampled = time.perf_counter()
         batch = Batch(Drop(type="drop"))
-        batch.add(rollouts, rewards_PG, names)
+        batch.add(rollouts, Earned.as_a_whole(rewards_PG), names)
         update(policy, engine, batch, grpo, sampling)
         if shape["gpu"]:
             torch.cuda.synchronize()

@@ -36,6 +36,7 @@ from upaya.startup import start
 from upaya.terminal import console
 from upaya.training.completions.rollouts import roll_out
 from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.credit import Earned
 from upaya.training.grpo.update import update
 from upaya.training.sft.from_scratch import from_config
 from upaya.training.steps import processes
@@ -81,7 +82,7 @@ def worker(zero: int) -> None:
         sampled = time.perf_counter()
         batch = Batch(Drop(type="drop"))
         rewards = torch.tensor([[float(g % 2) for g in range(GROUP)]] * PROMPTS, dtype=torch.float64)
-        batch.add(rollouts, rewards, [question.id for question in questions])
+        batch.add(rollouts, Earned.as_a_whole(rewards), [question.id for question in questions])
         update(policy, engine, batch, grpo, sampling)
         end = time.perf_counter()
         seconds = {"step": end - start, "rollout": sampled - start, "update": end - sampled, **clock}

@@ -1,4 +1,4 @@
-"""evaluate: results/<policy>, what the policy can do on test questions that no training has seen.
+"""evaluate: results/<policy>, what the policy can do on questions that no training has seen, those of the test split.
 
 metrics.json, samples.jsonl (completions with their scores under each regime), curve.csv (every step from the warm-up
 on, for DVC's plots), curve.png (the same as a figure, with a line where the regime switched).
@@ -50,7 +50,7 @@ def main(name: str) -> None:
     regimes = load_keys(REGIMES, Regimes).measured
     check_all(regimes)
     origin = provenance(name)
-    questions = read(QUESTIONS, "test", params.questions)
+    questions = read(QUESTIONS, params.evaluation.split, params.questions)
     policy = load(POLICIES / name, load_model_file(params.model))
     tags = {"stage": f"evaluate@{name}", "policy": name}
     with Tracker(f"evaluate {name}", params.evaluation.model_dump(), tags) as tracker:

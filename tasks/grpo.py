@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks.stage import Stage
+from tasks.stage import Stage, moments_of
 from upaya.corpus.questions import read
 from upaya.declared.grpo import Grpo, PolicyParams
 from upaya.declared.launch import load_launch
@@ -14,6 +14,7 @@ from upaya.declared.regimes import Regime, Reward, scored_regimes
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, FileName, Name, load_keys
+from upaya.errors import UserError
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
 from upaya.records import event_text, provenance
@@ -59,9 +60,15 @@ def main(name: str) -> None:
     made_from = {**params.model_dump(exclude={"launch"}), **regimes.model_dump(), **model.model_dump()}
     stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, made_from, declared_as="policy")
     questions = read(QUESTIONS, "train", declared.questions or params.questions)
-    room = Room([question.prompt for question in questions], params.sampling.max_new_tokens)
+    sampling = params.sampling.changed(declared.sampling)
+    room = Room([question.prompt for question in questions], sampling.max_new_tokens)
     policy = load(POLICIES / declared.from_, model, room)
     if model.lora:
+        if declared.optimiser == "inherited":
+            raise UserError(
+                f"{CURRICULA}: key 'policies.{name}.optimiser': the parent's adapters are merged into its weights, and "
+                "new ones have no optimiser's state to inherit; say `fresh`, or train all weights"
+            )
         add_lora(policy.model, model.lora, params.seed)
     reference = load(POLICIES / declared.from_, model) if grpo.loss.kl > 0 else None
     settings = GrpoSettings(
@@ -69,13 +76,16 @@ def main(name: str) -> None:
         reward=regimes.reward,
         scored=scored,
         learning_rate=declared.learning_rate,
+        schedule=declared.schedule,
         first_step=first_step,
         last_step=last_step,
         until=declared.until,
-        sampling=params.sampling,
+        sampling=sampling,
         grpo=grpo,
         generated_tokens=parent["generated_tokens"],
-        switched=_switch(parent, declared.regime),
+        switched=_switch(parent, declared.regime) if first_step < last_step else None,
+        moments=moments_of(declared.from_) if declared.optimiser == "inherited" else None,
+        keep_moments=declared.keep_optimiser,
     )
     tags = {"regime": declared.regime, "parent": declared.from_}
     with stage.tracker(**tags) as tracker, Progress(name, last_step - first_step) as progress:
@@ -91,12 +101,14 @@ def main(name: str) -> None:
                 f"strict success {record['success']:.3f}"
             )
 
+        if first_step >= last_step:
+            console.print(_no_step(name, declared.from_, grpo.budget))
         outcome = train(policy, questions, settings, stage.run(params.seed, launch.zero, on_record), reference)
     folder = stage.publish(
         policy,
         {
             "parent": declared.from_,
-            "regime": declared.regime,
+            "regime": declared.regime if outcome.total_steps > first_step else parent["regime"],
             "questions": (declared.questions or params.questions).model_dump(),
             "seed": params.seed,
             "steps": outcome.total_steps - first_step,
@@ -106,8 +118,17 @@ def main(name: str) -> None:
             "handover": outcome.handover.model_dump() if outcome.handover else None,
             "measured_under": {key: regime.digest for key, regime in scored.items()},
         },
+        outcome.moments,
     )
     console.print(f"{name}: {folder} after {outcome.total_steps} of {grpo.budget} steps since the warm-up")
+
+
+def _no_step(name: str, parent: str, budget: int) -> str:
+    return (
+        f"{name}: NO STEP IS LEFT: {parent} used up all {budget} steps of the budget. What is published is {parent} "
+        f"under another name, not trained under its regime. Raise grpo.budget, or give {parent} a `max_steps` or an "
+        "`until` that fires."
+    )
 
 
 def _switch(parent: Mapping[str, Any], regime: str) -> dict[str, Any] | None:

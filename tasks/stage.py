@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from upaya.declared.validation import load_yaml, read_yaml
+from upaya.errors import UserError
 from upaya.files import (
     fingerprint,
     need_child,
@@ -23,6 +26,8 @@ from upaya.tracking.tracker import Tracker
 from upaya.training.steps import processes
 from upaya.training.steps.adapters import merge_lora
 from upaya.training.steps.run import Run
+
+MOMENTS_FILE = "optimiser.safetensors"
 
 
 class Stage:
@@ -62,10 +67,15 @@ class Stage:
         """What the training loop is given."""
         return Run(self.name, self.work, self.fingerprint, seed, on_record, zero)
 
-    def publish(self, policy: Policy, provenance: Mapping[str, Any]) -> Path:
+    def publish(
+        self, policy: Policy, provenance: Mapping[str, Any], moments: Mapping[str, Tensor] | None = None
+    ) -> Path:
         """policies/<name>: weights, config, tokenizer, history.jsonl and policy.json, in one step; the work is done.
 
         Adapters are merged into the weights. Of several processes the first writes.
+
+        Args:
+            moments: the optimiser's state, where children may inherit it.
         """
         folder = POLICIES / self.name
         if processes.rank():
@@ -79,6 +89,8 @@ class Stage:
                 shutil.copy(history, partial / "history.jsonl")
             else:
                 (partial / "history.jsonl").touch()
+            if moments is not None:
+                save_file({name: part.contiguous() for name, part in moments.items()}, partial / MOMENTS_FILE)
             weights = {file.name: sha256_file(file) for file in sorted(partial.glob("*.safetensors"))}
             made_by = {"processes": processes.world(), "threads": torch.get_num_threads()}
             write_json(
@@ -87,6 +99,14 @@ class Stage:
             )
         remove_folder(self.work, within=WORK)
         return folder
+
+
+def moments_of(policy: str) -> dict[str, Tensor]:
+    """The optimiser's state that a policy was published with. Raises UserError where it was published without."""
+    file = POLICIES / policy / MOMENTS_FILE
+    if not file.is_file():
+        raise UserError(f"{file} is missing: {policy} was made without `keep_optimiser: true`")
+    return load_file(file)
 
 
 def code_of(stage: str) -> list[Path]:

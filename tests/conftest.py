@@ -77,6 +77,7 @@ def copy_project(folder: Path) -> Path:
     edit(questions, "statements", value=400)
     edit(curricula, "numerics", "threads", value=1)  # the miniature is too small for more to pay
     edit(curricula, "questions", "difficulty", value=[3])
+    edit(curricula, "sampling", "max_new_tokens", value=40)
     edit(curricula, "warmup", "questions", "difficulty", value=[2, 3])
     edit(curricula, "warmup", "max_steps", value=12)
     edit(curricula, "warmup", "until", "questions", value=16)

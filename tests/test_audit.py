@@ -2,7 +2,7 @@
 
 from upaya.declared.audit import AuditParams
 from upaya.declared.regimes import Regime
-from upaya.measuring.audit import Finding, audit
+from upaya.measuring.audit import Finding, audit, rungs
 from upaya.rewards.specimens import TYPICAL
 
 PARAMS = AuditParams.model_validate({"questions": 5, "default": {"ignorant": 0.3, "near": 0.98}})
@@ -33,3 +33,12 @@ def test_the_reward_falls_with_the_distance_from_right() -> None:
     finding = found({"positions": {"weight": 0.9}, "format": {"weight": 0.1}})
     assert finding.by_distance == sorted(finding.by_distance, reverse=True)
     assert finding.by_distance[0] == 1 > finding.by_distance[-1]
+
+
+def test_each_rung_says_what_it_pays_a_hack() -> None:
+    question = TYPICAL[0].model_copy(update={"choices": [[item, "别的"] for item in TYPICAL[0].answer]})  # type: ignore[union-attr]
+    names = ("offered", "shared", "positions")
+    regime = Regime.model_validate({"components": {name: {"weight": 1} for name in names}})
+    paid = rungs({"r": regime}, [question])
+    assert paid["all alternatives"] == {"offered": 1, "shared": 0.5, "positions": 0}
+    assert paid["one item repeated"]["offered"] < 0.2

@@ -172,3 +172,11 @@ def test_no_disk_space(project: Path) -> None:
     assert found.returncode == 1 and "Traceback" not in found.stderr, found.stderr
     assert "no disk space left" in found.stderr
     assert (project / "questions/test.jsonl").stat().st_size > 0 and not list(project.rglob("*.partial"))
+
+
+def test_to_inherit_what_is_not_kept_is_refused(unbuilt: Path, refused: Refused) -> None:
+    edit(unbuilt / "params/curricula.yaml", "policies", "lenient-strict", "optimiser", value="inherited")
+    said = refused("grpo", "lenient-strict")
+    assert "policies.lenient-strict.optimiser" in said and "give lenient `keep_optimiser: true`" in said
+    edit(unbuilt / "params/curricula.yaml", "policies", "lenient", "optimiser", value="inherited")
+    assert "only policies under `policies` keep theirs" in refused("grpo", "lenient")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from upaya.errors import UserError
 from upaya.training.steps.checkpoints import Checkpoints
+from upaya.training.steps.history import History
 
 
 def saved(folder: Path, *steps: int, fingerprint: str = "f") -> Checkpoints:
@@ -73,7 +75,9 @@ def test_one_made_from_something_else_is_not_resumed_and_does_not_crowd_out_new_
 FULL = """
 import resource, signal, sys, torch
 from pathlib import Path
+from upaya.errors import UserError
 from upaya.training.steps.checkpoints import Checkpoints
+from upaya.training.steps.history import History
 from upaya.errors import shown_to_user
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # files of so many bytes at most stand for a full disk
@@ -90,3 +94,12 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["step-000010.json", "step-000010.safetensors"]
     kept = checkpoints.latest()
     assert kept and kept.step == 10
+
+
+def test_a_history_that_lost_what_a_checkpoint_remembers_is_not_filled_up(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl")
+    history.append({"step": 1})
+    with pytest.raises(UserError, match="remembers 100: the file was changed or damaged"):
+        history.truncate(100)
+    history.truncate(0)
+    assert history.offset == 0

@@ -56,10 +56,10 @@ def test_prompts_come_once_per_epoch_whatever_the_step_they_start_from() -> None
 
 def statistics_of(**series: list[float]) -> RunningStatistics:
     """Running statistics after steps with these values, taken through a checkpoint at every step."""
-    found = RunningStatistics()
+    found = RunningStatistics(100)
     for values in zip(*series.values(), strict=True):
         found.update(dict(zip((name.replace("__", "/") for name in series), values, strict=True)))
-        resumed = RunningStatistics()
+        resumed = RunningStatistics(100)
         resumed.load_state_dict(json.loads(json.dumps(found.state_dict())))
         found = resumed
     return found
@@ -114,7 +114,7 @@ def test_pass_at_k_counts_subsets(n: int, c: int, k: int, value: float) -> None:
 
 def collapse(series: list[float], alarm: Alarm) -> list[int]:
     """The steps at which the alarm sounds for entropy."""
-    found, statistics = [], RunningStatistics()
+    found, statistics = [], RunningStatistics(100)
     for step, value in enumerate(series, start=1):
         statistics.update({"entropy": value, "completion_length": 20.0})
         found += [step for event in collapses(alarm, statistics) if event["of"] == "entropy"]

@@ -58,7 +58,7 @@ def test_the_loss_is_its_papers_formula(kind: LossType, kl: float) -> None:
     loss = Loss(type=kind, epsilon_low=0.1, epsilon_high=0.3, kl=kl)
     new, old, advantages, reference = drawn(1)
     weights = completion_weights(LENGTHS, LENGTHS, loss, MAX_NEW_TOKENS)
-    value, metrics = policy_loss(new, old, advantages, length_mask(LENGTHS, 4), weights, loss, reference)
+    value, metrics = policy_loss(new, old, advantages[..., None], length_mask(LENGTHS, 4), weights, loss, reference)
     assert value.item() == pytest.approx(by_the_paper(loss, new, old, advantages, reference), rel=1e-12)
     assert metrics.clipped > 0 and (metrics.kl > 0) == (kl > 0)
     value.backward()
@@ -71,9 +71,10 @@ def test_the_losses_of_micro_batches_add_up_to_the_batchs(kind: LossType) -> Non
     loss = Loss(type=kind)
     new, old, advantages, _ = drawn(2)
     weights, mask = completion_weights(LENGTHS, LENGTHS, loss, MAX_NEW_TOKENS), length_mask(LENGTHS, 4)
-    whole, _ = policy_loss(new, old, advantages, mask, weights, loss)
+    whole, _ = policy_loss(new, old, advantages[..., None], mask, weights, loss)
     parts = [
-        policy_loss(new[[p]], old[[p]], advantages[[p]], mask[[p]], weights[[p]], loss)[0].item() for p in range(2)
+        policy_loss(new[[p]], old[[p]], advantages[[p], :, None], mask[[p]], weights[[p]], loss)[0].item()
+        for p in range(2)
     ]
     assert sum(parts) == pytest.approx(whole.item(), rel=1e-12)
 
@@ -83,7 +84,9 @@ def test_on_policy_the_gradient_is_that_of_reinforce(kind: LossType) -> None:
     loss = Loss(type=kind)
     new, _, advantages, _ = drawn(3)
     mask = length_mask(LENGTHS, 4)
-    policy_loss(new, new.detach(), advantages, mask, completion_weights(LENGTHS, LENGTHS, loss, 6), loss)[0].backward()
+    policy_loss(new, new.detach(), advantages[..., None], mask, completion_weights(LENGTHS, LENGTHS, loss, 6), loss)[
+        0
+    ].backward()
     assert new.grad is not None
     assert torch.allclose(new.grad, -(advantages[..., None] * mask) / LENGTHS.sum())
 
@@ -94,7 +97,7 @@ def test_a_clipped_token_keeps_its_gradient_under_cispo_only() -> None:
         one = torch.tensor([[1]])
         loss = Loss(type=kind)
         weights = completion_weights(one, one, loss, 1)
-        policy_loss(new, torch.tensor([[[-1.0]]]), torch.tensor([[2.0]]), one[..., None] > 0, weights, loss)[
+        policy_loss(new, torch.tensor([[[-1.0]]]), torch.tensor([[[2.0]]]), one[..., None] > 0, weights, loss)[
             0
         ].backward()
         assert new.grad is not None
@@ -109,7 +112,7 @@ def test_clip_higher_leaves_more_room_above_than_below() -> None:
     one = torch.tensor([[1, 1]])
     ratios = torch.tensor([[[1.27], [0.73]]])
     _, metrics = policy_loss(
-        ratios.log(), torch.zeros(1, 2, 1), torch.tensor([[1.0, -1.0]]), one[..., None] > 0,
+        ratios.log(), torch.zeros(1, 2, 1), torch.tensor([[[1.0], [-1.0]]]), one[..., None] > 0,
         completion_weights(one, one, loss, 1), loss,
     )  # fmt: skip
     assert metrics.clipped == 1  # the second: its ratio fell below 0.8

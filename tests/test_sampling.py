@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,8 @@ from hypothesis import strategies as st
 
 from upaya.declared.sampling import GREEDY, SamplingParams
 from upaya.policy.model import Policy
-from upaya.sampling.decoding import Rollouts, draw, sample
-from upaya.sampling.philox import uniforms
+from upaya.sampling.decoding import Rollouts, draw, sample, truncated
+from upaya.sampling.philox import Stream, uniforms
 from upaya.training.completions.logprobs import chosen_logprobs, completion_logprobs
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
 
@@ -93,18 +95,19 @@ def test_shared_prompts_give_the_gradient_of_full_passes(policy: Policy, prompts
 def test_draws_follow_the_distribution() -> None:
     logits = torch.tensor([0.5, 0.3, 0.2, 0.0]).log()
     uniform = torch.from_numpy(uniforms(1, 2, [3], 1, 20_000)[0, 0])
-    tokens, logprobs, _ = draw(logits.expand(20_000, -1), uniform, SamplingParams())
+    tokens, logprobs, _, dropped = draw(logits.expand(20_000, -1), uniform, SamplingParams())
     assert torch.bincount(tokens, minlength=4).div(20_000).tolist() == pytest.approx([0.5, 0.3, 0.2, 0.0], abs=0.015)
-    assert torch.allclose(logprobs, logits[tokens])
+    assert torch.allclose(logprobs, logits[tokens]) and (dropped == 0).all()
 
 
 @pytest.mark.parametrize("limits", [{"top_k": 2}, {"top_p": 0.75}, {"min_p": 0.5}])
 def test_truncation_leaves_the_likely_tokens_only(limits: dict[str, float]) -> None:
     logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(1000, -1)
     uniform = torch.from_numpy(uniforms(1, 0, [0], 1, 1000)[0, 0])
-    tokens, logprobs, _ = draw(logits, uniform, SamplingParams(**limits))
+    tokens, logprobs, _, dropped = draw(logits, uniform, SamplingParams(**limits))
     assert set(tokens.tolist()) == {0, 1}
-    assert torch.allclose(logprobs, logits[0][tokens])  # of the untruncated distribution
+    assert torch.allclose(logprobs, logits[0][tokens] - math.log(0.8))  # of the distribution drawn from
+    assert torch.allclose(dropped, torch.tensor(0.2))
 
 
 def test_random_numbers_stand_for_themselves() -> None:
@@ -130,10 +133,36 @@ def test_chosen_logprobs_are_log_softmax_and_gather(temperature: float) -> None:
     expected = torch.log_softmax(plain / temperature, dim=-1).gather(1, tokens[:, None])[:, 0]
     (expected * weights).sum().backward()
     ours = logits.clone().requires_grad_()
-    found = chosen_logprobs(ours * 1, tokens, temperature)
+    found = chosen_logprobs(ours * 1, tokens, SamplingParams(temperature=temperature))
     (found * weights).sum().backward()
     assert torch.allclose(found, expected, atol=1e-5)
     assert plain.grad is not None and ours.grad is not None and torch.allclose(ours.grad, plain.grad, atol=1e-6)
+
+
+@pytest.mark.parametrize("limits", [{"top_k": 7}, {"top_p": 0.8}, {"min_p": 0.1}, {"top_k": 20, "min_p": 0.05}])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_gradient_is_that_of_the_distribution_sampled_from(limits: dict[str, float], temperature: float) -> None:
+    """Against autograd through softmax, truncation and renormalisation written out."""
+    sampling = SamplingParams(temperature=temperature, **limits)
+    logits = torch.randn(600, 50, dtype=torch.float32, generator=torch.Generator().manual_seed(1))
+    tokens = draw(logits, torch.linspace(0, 0.999, 600), sampling)[0]
+    weights = torch.linspace(-1, 1, 600)
+    plain = logits.clone().requires_grad_()
+    probabilities = (plain / temperature).softmax(-1)
+    left = probabilities * (truncated(probabilities.detach(), sampling) > 0)
+    expected = (left / left.sum(-1, keepdim=True)).gather(1, tokens[:, None])[:, 0].log()
+    (expected * weights).sum().backward()
+    ours = logits.clone().requires_grad_()
+    found = chosen_logprobs(ours * 1, tokens, sampling)
+    (found * weights).sum().backward()
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(found, draw(logits, torch.linspace(0, 0.999, 600), sampling)[1], atol=1e-5)
+    assert plain.grad is not None and ours.grad is not None and torch.allclose(ours.grad, plain.grad, atol=1e-6)
+
+
+def test_streams_have_no_number_in_common() -> None:
+    drawn = [uniforms(1, 0, [0, 1], 4, 10, stream) for stream in Stream]
+    assert len(np.unique(np.concatenate(drawn))) == 80 * len(Stream)
 
 
 def test_rows_leave_and_prompts_with_them() -> None:

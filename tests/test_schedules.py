@@ -11,6 +11,7 @@ from upaya.declared.regimes import Annealed, Ladder, Mixed, PerGroup, Regime, Re
 from upaya.declared.validation import validated
 from upaya.errors import UserError
 from upaya.rewards.regimes import load_regimes
+from upaya.training.grpo.credit import Earned
 from upaya.training.grpo.rewarding import Rewarding
 
 REGIMES = load_regimes(Path(__file__).parents[1] / "params/regimes.yaml").plain
@@ -23,39 +24,43 @@ REWARDS = {
 SOLVED = torch.tensor([False, False, False, True])
 
 
+def earned(rewards_PG: dict[str, Tensor]) -> dict[str, Earned]:
+    return {name: Earned.as_a_whole(tensor) for name, tensor in rewards_PG.items()}
+
+
 def at_work(schedule: Regime | Annealed | Mixed | Ladder | PerGroup) -> Rewarding:
     return Rewarding(schedule, "strict" if isinstance(schedule, Regime) else "s", REGIMES)
 
 
 def test_a_plain_regime_is_trained_on_as_it_is() -> None:
-    rewards, weights = at_work(STRICT).rewards(0, REWARDS, SOLVED)
-    assert torch.equal(rewards, REWARDS["strict"]) and weights == {"strict": 1.0}
+    found, weights = at_work(STRICT).trained(0, earned(REWARDS), SOLVED)
+    assert torch.equal(found.rewards_PG, REWARDS["strict"]) and weights == {"strict": 1.0}
 
 
 def test_annealing_goes_from_one_end_to_the_other_and_says_when_it_is_over() -> None:
     rewarding = at_work(Annealed(type="annealed", start=LENIENT, end=STRICT, steps=4))
     shares, events = [], []
     for step in range(6):
-        rewards, weights = rewarding.rewards(step, REWARDS, SOLVED)
+        found, weights = rewarding.trained(step, earned(REWARDS), SOLVED)
         shares.append(weights["strict"])
         events.append(rewarding.event)
         expected = (1 - shares[-1]) * REWARDS["lenient"] + shares[-1] * REWARDS["strict"]
-        assert torch.allclose(rewards, expected)
+        assert torch.allclose(found.rewards_PG, expected)
     assert shares == [0, 0.25, 0.5, 0.75, 1, 1]
     assert [event is not None for event in events] == [False] * 4 + [True, False]
 
 
 def test_a_blend_is_the_weighted_mean() -> None:
     blend = [Share(regime=LENIENT, weight=3), Share(regime=STRICT, weight=1)]
-    rewards, weights = at_work(Mixed(type="mixed", blend=blend)).rewards(7, REWARDS, SOLVED)
+    found, weights = at_work(Mixed(type="mixed", blend=blend)).trained(7, earned(REWARDS), SOLVED)
     assert weights == {"lenient": 0.75, "strict": 0.25}
-    assert torch.allclose(rewards, 0.75 * REWARDS["lenient"] + 0.25 * REWARDS["strict"])
+    assert torch.allclose(found.rewards_PG, 0.75 * REWARDS["lenient"] + 0.25 * REWARDS["strict"])
 
 
 def test_each_group_gets_the_first_regime_under_which_it_is_live() -> None:
-    rewards, weights = at_work(PerGroup(type="per_group", prefer=[STRICT, LENIENT])).rewards(0, REWARDS, SOLVED)
-    assert torch.equal(rewards[0], REWARDS["strict"][0])
-    assert torch.equal(rewards[1], REWARDS["lenient"][1])
+    found, weights = at_work(PerGroup(type="per_group", prefer=[STRICT, LENIENT])).trained(0, earned(REWARDS), SOLVED)
+    assert torch.equal(found.rewards_PG[0], REWARDS["strict"][0])
+    assert torch.equal(found.rewards_PG[1], REWARDS["lenient"][1])
     assert weights == {"strict": 0.25, "lenient": 0.75}
 
 
@@ -70,8 +75,8 @@ def climbed(ladder: Ladder, lives: list[tuple[int, int]]) -> list[str]:
     solved = torch.zeros(10, dtype=torch.bool)
     used = []
     for step, (lenient, strict) in enumerate(lives):
-        _, weights = rewarding.rewards(
-            step, {"lenient": share_of_live(lenient), "strict": share_of_live(strict)}, solved
+        _, weights = rewarding.trained(
+            step, earned({"lenient": share_of_live(lenient), "strict": share_of_live(strict)}), solved
         )
         used.append(max(weights, key=lambda name: weights[name]))
         state = json.loads(json.dumps(rewarding.state_dict()))  # as a checkpoint keeps it
@@ -98,7 +103,7 @@ def test_solved_groups_are_no_reason_to_fall_back() -> None:
     solved = torch.tensor([True] * 9 + [False])
     live = torch.tensor([[1.0, 1.0]] * 9 + [[1.0, 0.0]])
     for step in range(4):
-        rewarding.rewards(step, {"lenient": live, "strict": live}, solved)
+        rewarding.trained(step, earned({"lenient": live, "strict": live}), solved)
     assert rewarding.rung == 1
 
 

@@ -12,6 +12,7 @@ from upaya.errors import UserError
 from upaya.policy.model import Policy, compile_layers
 from upaya.sampling.decoding import Rollouts, sample
 from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.credit import Earned
 from upaya.training.grpo.update import Update, update
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
 from upaya.training.steps.engine import Engine
@@ -61,7 +62,7 @@ def rollouts(policy: Policy) -> list[Rollouts]:
 def batch_of(parts: list[Rollouts], rewards: list[list[float]], dead: DeadGroups | None = None) -> Batch:
     batch = Batch(dead or Drop(type="drop"))
     for i, (part, reward) in enumerate(zip(parts, rewards, strict=True)):
-        batch.add(part, torch.tensor([reward], dtype=torch.float64), [f"question-{i}"])
+        batch.add(part, Earned.as_a_whole(torch.tensor([reward], dtype=torch.float64)), [f"question-{i}"])
     return batch
 
 

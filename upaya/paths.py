@@ -23,5 +23,6 @@ ARMS = Path("reports/arms")
 AUDIT = Path("reports/audit")
 COMPARISON = Path("reports/compare")
 PROBE = Path("reports/probe")
+SEEDS = Path("reports/seeds")
 
 WORK = Path(".upaya/work")  # of stages that are at work, outside DVC's outputs

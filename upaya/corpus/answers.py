@@ -4,7 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cn2an
 
@@ -36,6 +36,7 @@ class Completion:
     Attributes:
         text: the completion as sampled.
         answer: what stands between the first <answer> and what closes it, stripped; None where none opens.
+        answer_at: the place of its first character in the text.
         tags: the tags in the order in which they stand.
         outside: whether anything but white space stands outside the two pairs of tags (only for well-ordered tags).
     """
@@ -44,6 +45,7 @@ class Completion:
     answer: str | None
     tags: tuple[str, ...]
     outside: bool
+    answer_at: int = 0
 
     @property
     def well_formed(self) -> bool:
@@ -55,11 +57,13 @@ def parse(text: str) -> Completion:
     """Take a completion apart. Takes any string, in time linear in its length."""
     marks = list(_TAG.finditer(text))
     tags = tuple(mark.group() for mark in marks)
-    answer = None
+    answer, answer_at = None, 0
     for position, mark in enumerate(marks):
         if mark.group() == ANSWER:
             end = marks[position + 1].start() if position + 1 < len(marks) else len(text)
-            answer = text[mark.end() : end].strip()
+            enclosed = text[mark.end() : end]
+            answer = enclosed.strip()
+            answer_at = mark.end() + len(enclosed) - len(enclosed.lstrip())
             break
     outside = False
     if tags == TAGS:
@@ -67,7 +71,7 @@ def parse(text: str) -> Completion:
         outside = bool(
             (text[: think.start()] + text[end_think.end() : opening.start()] + text[closing.end() :]).strip()
         )
-    return Completion(text, answer, tags, outside)
+    return Completion(text, answer, tags, outside, answer_at)
 
 
 def render(answer: Answer) -> str:
@@ -82,6 +86,7 @@ def gold_completion(answer: Answer, reasoning: str) -> str:
     return f"{THINK}{reasoning}{END_THINK}{ANSWER}{render(answer)}{END_ANSWER}"
 
 
+@lru_cache(maxsize=65536)  # a policy says the same few things over and over
 def normalised(term: str) -> str:
     """A term as it is compared: one width of characters (NFKC), no white space, no closing full stop."""
     return "".join(unicodedata.normalize("NFKC", term).split()).strip("。.").lower()
@@ -89,7 +94,26 @@ def normalised(term: str) -> str:
 
 def items(text: str) -> list[str]:
     """The items of a written list, normalised; empty ones stay, for 「甲、、乙」 is not 「甲、乙」."""
-    return [normalised(item) for item in _SEPARATORS.split(text)]
+    return list(_items(text))
+
+
+@lru_cache(maxsize=4096)  # asked of one completion under each regime
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(normalised(part) for part in _SEPARATORS.split(text))
+
+
+class Span(NamedTuple):
+    """Characters of a text, from `start` to before `end`."""
+
+    start: int
+    end: int
+
+
+def item_spans(text: str) -> list[Span]:
+    """Where the items of a written list stand."""
+    separators = [match.span() for match in _SEPARATORS.finditer(text)]
+    starts, ends = [0, *(end for _, end in separators)], [*(start for start, _ in separators), len(text)]
+    return [Span(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
 @lru_cache(maxsize=4096)

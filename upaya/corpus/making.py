@@ -32,6 +32,8 @@ class Draft(BaseModel):
     reasoning: str
     source: str
     difficulty: int = 1
+    skills: list[str] = []
+    choices: list[list[str]] = []
 
 
 def make(corpus: Corpus, params: QuestionParams, converter: Converter) -> list[Question]:
@@ -105,6 +107,8 @@ def _worded(draft: Draft, phrasing: Phrasing, split: Split, identity: str, conve
         source=draft.source,
         difficulty=draft.difficulty,
         held_out_phrasing=phrasing.held_out,
+        skills=[converter.simplify(skill) for skill in draft.skills],
+        choices=[[converter.simplify(choice) for choice in choices] for choices in draft.choices],
         prompt_traditional=prompt,
         answer_traditional=draft.answer,
     )
@@ -157,6 +161,8 @@ def _element_values(corpus: Corpus, n: int, params: QuestionParams) -> Iterator[
             reasoning=element,
             source=source_text(elements.treatise, [axis.fascicle for axis in axes]),
             difficulty=n,
+            skills=[axis.name for axis in axes],
+            choices=[axis.alternatives for axis in axes],
         )
 
 

@@ -20,7 +20,9 @@ class Question(BaseModel):
     """One question with its exact answer, in both scripts.
 
     `prompt`, `answer` and `reasoning` are Simplified, the `_traditional` ones as authored. `key` is the fact
-    combination that the split goes by; `held_out_phrasing` marks wordings that training never shows.
+    combination that the split goes by; `held_out_phrasing` marks wordings that training never shows. Of a list whose
+    items ask for different things, `skills` names what each item asks for and `choices` holds the alternatives that the
+    question offers for it; both are empty where the items are alike.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +38,8 @@ class Question(BaseModel):
     source: str
     difficulty: int = 1
     held_out_phrasing: bool = False
+    skills: list[str] = []
+    choices: list[list[str]] = []
     prompt_traditional: str
     answer_traditional: Answer
 

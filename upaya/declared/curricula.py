@@ -86,6 +86,7 @@ def load_curricula(regimes: RegimesFile, path: Path = CURRICULA) -> Curricula:
     _need_regimes(curricula, regimes, path)
     _need_policies(curricula, path)
     _need_ancestors(curricula, path)
+    _need_optimisers(curricula, path)
     model, launch = load_model_file(curricula.model), load_launch(curricula.launch)
     need_watched(curricula.model, model, curricula.model_files, path)
     need_launchable(curricula, model, launch, path)
@@ -127,6 +128,20 @@ def _need_ancestors(curricula: Curricula, path: Path) -> None:
             if parent in line:
                 raise UserError(f"{path}: key 'policies': a cycle of parents: {' → '.join([*line, parent])}")
             line.append(parent)
+
+
+def _need_optimisers(curricula: Curricula, path: Path) -> None:
+    for name, policy in curricula.policies.items():
+        parent = curricula.policies.get(policy.from_)
+        if policy.optimiser == "inherited" and not (parent and parent.keep_optimiser):
+            say = (
+                f"give {policy.from_} `keep_optimiser: true`"
+                if parent
+                else "only policies under `policies` keep theirs"
+            )
+            raise UserError(
+                f"{path}: key 'policies.{name}.optimiser': {policy.from_} keeps no optimiser's state; {say}"
+            )
 
 
 def need_launchable(curricula: Curricula, model: ModelFile, launch: Launch, path: Path = CURRICULA) -> None:

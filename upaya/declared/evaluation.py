@@ -1,6 +1,6 @@
 """How policies are evaluated."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,9 @@ from upaya.declared.validation import Declared
 
 
 class Evaluation(Declared):
+    split: Literal["test", "validation"] = Field(
+        default="test", description="the questions; `validation` while something is chosen by what comes of it"
+    )
     samples: int = Field(gt=0, description="completions per question for pass@k")
     ks: list[int] = Field(min_length=1)
     bootstrap: int = Field(gt=0, description="resamples of the questions for the intervals")

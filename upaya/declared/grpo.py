@@ -1,9 +1,11 @@
 """GRPO: what all its stages share, and what each policy of the tree adds."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from upaya.declared.sampling import SamplingChange
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, Name
 
@@ -41,7 +43,7 @@ class Loss(Declared):
     )
 
 
-Scaling = Literal["none", "group", "batch"]
+Scaling = Literal["none", "group", "batch", "mean"]
 
 
 class Drop(Declared):
@@ -69,15 +71,42 @@ class Scale(Declared):
 DeadGroups = Annotated[Drop | Refill | Scale, Field(discriminator="type")]
 
 
-class Alarm(Declared):
-    """Sounds when the mean over `window` steps is less than `falls_to` of that over the `window` steps before, and is
-    then silent for two windows. Training goes on: the event is for whoever looks.
+class Uniform(Declared):
+    """Every question as often as any other: one seeded permutation after the other."""
 
-    A healthy run of the default questions never falls below 0.7 from ten steps to the next ten.
+    type: Literal["uniform"]
+
+
+class Pools(Declared):
+    """Questions by what became of their group when they were last drawn (prime-rl has such pools over tasks). In the
+    order of `uniform`, a question is taken with the chance of its pool; one that was not drawn yet always is."""
+
+    type: Literal["pools"]
+    solved: float = Field(default=0.1, ge=0, le=1, description="all of the group were exactly right")
+    hopeless: float = Field(default=0.3, ge=0, le=1, description="dead under every regime, though not solved")
+
+
+Sampler = Annotated[Uniform | Pools, Field(discriminator="type")]
+
+
+class Alarm(Declared):
+    """When the alarms of a curriculum's health sound. Training goes on: the event is for whoever looks.
+
+    Collapse: the mean entropy or length over `window` steps is less than `falls_to` of that over the `window` steps
+    before; silent afterwards for two windows. A healthy run of the default questions never falls below 0.7 from ten
+    steps to the next ten. The others look at `health_window` steps and sound once in a stage, each skill's for itself:
+    a skill is unlearnt while the others get on, success has fallen since the best that was reached (after a switch,
+    say), success stands still below what is wanted.
     """
 
     window: int = Field(default=10, gt=0)
     falls_to: float = Field(default=0.5, gt=0, lt=1)
+    health_window: int = Field(default=50, gt=0)
+    unlearnt: float = Field(default=0.3, ge=0, lt=1, description="a skill right less often than this is unlearnt …")
+    while_others: float = Field(default=0.8, gt=0, le=1, description="… while the median skill is right this often")
+    regresses_to: float = Field(default=0.7, gt=0, lt=1, description="success under this share of the best window's")
+    stands_below: float = Field(default=0.9, gt=0, le=1, description="success that stands still below this …")
+    gain: float = Field(default=0.01, ge=0, description="… rising by less than this over two windows")
 
 
 class SuccessRate(Declared):
@@ -156,6 +185,7 @@ class Grpo(Declared):
     dead_groups: DeadGroups = Drop(type="drop")
     iterations: int = Field(default=1, gt=0, description="passes over each batch (μ of DeepSeekMath, algorithm 1)")
     mini_batches: int = Field(default=1, gt=0, description="optimiser steps per pass, each on a part of the groups")
+    sampler: Sampler = Uniform(type="uniform")
     alarm: Alarm = Alarm()
     compile: bool = Field(
         default=False, description="torch.compile the layers for updates: half a minute first, then a sixth faster"
@@ -177,12 +207,42 @@ class Grpo(Declared):
         return self
 
 
+class RateSchedule(Declared):
+    """How the learning rate moves over a stage: up to its declared value over the first `warm_up` steps, then to `to`
+    times that value at the end of the budget (or of the stage's own `max_steps`), in a straight line or along half a
+    cosine."""
+
+    type: Literal["constant", "linear", "cosine"] = "constant"
+    to: float = Field(default=0.0, ge=0, le=1)
+    warm_up: int = Field(default=0, ge=0)
+
+    def at(self, step: int, steps: int) -> float:
+        """What the declared rate is multiplied by at a step (from 0) of so many."""
+        rising = min(1.0, (step + 1) / (self.warm_up + 1))
+        gone = min(1.0, step / max(1, steps))
+        match self.type:
+            case "constant":
+                return rising
+            case "linear":
+                return rising * (1 - (1 - self.to) * gone)
+            case "cosine":
+                return rising * (self.to + (1 - self.to) * (1 + math.cos(math.pi * gone)) / 2)
+
+
 class PolicyParams(Declared):
     """One policy of the tree: from which parent, under which regime or schedule, on which questions, how long."""
 
     from_: Name = Field(alias="from")
     regime: Name
     learning_rate: float = Field(gt=0)
+    schedule: RateSchedule = RateSchedule()
+    optimiser: Literal["fresh", "inherited"] = Field(
+        default="fresh", description="AdamW's moments at the start: none, or those that the parent ended with"
+    )
+    keep_optimiser: bool = Field(
+        default=False, description="publish AdamW's moments with the policy, for children that inherit them"
+    )
+    sampling: SamplingChange | None = None
     questions: Selection | None = None
     max_steps: int | None = Field(default=None, gt=0)
     until: Condition | None = None

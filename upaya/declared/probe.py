@@ -19,6 +19,13 @@ class Probe(Declared):
     top: int = Field(gt=0, description="a gold token outside the sampler's likeliest so many is out of reach")
     out_of_reach: float = Field(gt=0, le=1, description="share of such tokens from which on more pre-training is due")
 
+    missing_below: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="a skill right in fewer questions, in any of their samples, is out of reach",
+    )
+
     @model_validator(mode="after")
     def groups_fit(self) -> Self:
         if max(self.group_sizes) > self.samples:

@@ -35,13 +35,36 @@ class Penalties(Declared):
     over_long_from: float = Field(default=2.0, ge=1)
 
 
+class Hints(Declared):
+    """The first items of the right answer, given as the beginning of the completion (prefixes as hints:
+    arXiv:2601.18779, arXiv:2602.03143, arXiv:2604.07747). Their number falls from `items` to 0 as the strict success of
+    the last `window` steps rises from 0 to `gone_at`, and never rises again. A stage does not hand over before."""
+
+    items: int = Field(default=0, ge=0)
+    gone_at: float = Field(default=0.3, gt=0, le=1)
+    window: int = Field(default=10, gt=0)
+
+
 class Regime(Declared):
     """The maximum for what is exactly right in the right form, else
-    max(floor, Σ weight · min(1, component / saturates_at) − penalties)."""
+    max(floor, Σ weight · min(1, component / saturates_at) − penalties).
+
+    `punishment` and `credit` say what the policy is told of its rewards. A floor of 0 alone is no mercy: the group's
+    mean is the baseline, and whatever lies below it is made less likely, which at the start is nearly every mistake
+    worth making. Negative advantages are multiplied by `punishment`: 0 encourages only, 1 is GRPO as it is. (A lower
+    baseline does the like for all: AsymRE, arXiv:2506.20520; AsymGRPO, arXiv:2604.04894, weighs both signs.)
+
+    With `credit: item` the tokens of each item have the advantage of that item over the same item of the group's other
+    completions, and all other tokens that of the whole (span credit: SCRL, arXiv:2605.22074). Only the components that
+    know items are taken apart; with one item it is the same as `completion`.
+    """
 
     components: dict[str, Part] = Field(min_length=1)
     penalties: Penalties = Penalties()
     floor: float = 0.0
+    punishment: float = Field(default=1.0, ge=0, le=1, description="what negative advantages are multiplied by")
+    credit: Literal["completion", "item"] = "completion"
+    hints: Hints = Hints()
 
     @field_validator("components")
     @classmethod

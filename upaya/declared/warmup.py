@@ -1,5 +1,7 @@
 """The warm-up: SFT until a score is reached."""
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from upaya.declared.model import Optimiser
@@ -12,9 +14,14 @@ class UntilScore(Declared):
 
     regime: str
     score: float = Field(gt=0, le=1, description="share of the regime's maximum")
+    worst: float = Field(default=0.0, ge=0, le=1, description="that every single skill has to reach as well")
     every: int = Field(gt=0, description="steps between measurements")
     questions: int = Field(gt=0)
     samples: int = Field(gt=0)
+
+    def is_reached(self, score: float, skills: Mapping[str, float]) -> bool:
+        """Args: skills: of each, how often it was right."""
+        return score >= self.score and min(skills.values()) >= self.worst
 
 
 class Warmup(Declared):

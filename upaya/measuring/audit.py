@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from upaya.corpus.answers import parse
 from upaya.corpus.questions import Question, read
 from upaya.declared.audit import AuditParams, Limits
 from upaya.declared.regimes import Regime
@@ -19,6 +20,7 @@ from upaya.declared.validation import load_yaml
 from upaya.errors import UserError, nearest
 from upaya.files import replacing, write_json
 from upaya.paths import AUDIT, AUDIT_PARAMS, QUESTIONS
+from upaya.rewards.components import component
 from upaya.rewards.regimes import check, levels, load_regimes, reward_of_text
 from upaya.rewards.specimens import TYPICAL, Kind, degenerate, perturbed
 from upaya.terminal import console
@@ -93,6 +95,35 @@ def _found(name: str, regime: Regime, questions: Sequence[Question], limits: Lim
         saturation=check(name, regime, str(AUDIT_PARAMS)),
         payers=payers,
     )
+
+
+def rungs(regimes: Mapping[str, Regime], questions: Sequence[Question]) -> dict[str, dict[str, float]]:
+    """What each component that is weighed by a regime pays for each degenerate completion: hack → component → mean over
+    the questions."""
+    names = sorted({name for regime in regimes.values() for name, part in regime.components.items() if part.weight})
+    paid: dict[str, dict[str, list[float]]] = {}
+    for question in questions:
+        others = [other for other in questions if other.kind == question.kind and other.id != question.id]
+        for specimen in degenerate(question, others):
+            completion = parse(specimen.text)
+            for name in names:
+                value = component(name)(completion, question)
+                paid.setdefault(specimen.name, {}).setdefault(name, []).append(value)
+    return {
+        hack: {name: round(sum(values) / len(values), 6) for name, values in by_name.items()}
+        for hack, by_name in paid.items()
+    }
+
+
+def show_rungs(paid: Mapping[str, Mapping[str, float]]) -> None:
+    """Print what each rung pays."""
+    table = Table(title="what each component pays for them, from 0 to 1")
+    table.add_column("completion")
+    for name in next(iter(paid.values())):
+        table.add_column(name, justify="right")
+    for hack, by_name in paid.items():
+        table.add_row(hack, *(f"{value:.2f}" for value in by_name.values()))
+    console.print(table, soft_wrap=False)
 
 
 def audited_questions(count: int) -> Sequence[Question]:
@@ -170,7 +201,9 @@ def run() -> bool:
     questions = audited_questions(params.questions)
     findings = audit(regimes, questions, params)
     show(findings, len(questions))
+    paid = rungs(regimes, questions)
+    show_rungs(paid)
     draw(findings, AUDIT / "audit.png")
-    write_json(AUDIT / "audit.json", [vars(finding) for finding in findings])
+    write_json(AUDIT / "audit.json", {"regimes": [vars(finding) for finding in findings], "components": paid})
     console.print(f"audit: {AUDIT / 'audit.png'}, {AUDIT / 'audit.json'}")
     return not any(finding.payers for finding in findings)

@@ -15,7 +15,7 @@ from upaya.files import read_json, read_jsonl, read_text, replacing, write_json
 from upaya.measuring.curves import smoothed
 from upaya.measuring.probe_report import Report
 from upaya.measuring.report import metrics_of
-from upaya.measuring.statistics import interval
+from upaya.measuring.statistics import bootstrapped, interval
 from upaya.paths import ARMS, COMPARISON, RESULTS
 from upaya.records import line_of, provenance
 from upaya.terminal import console
@@ -81,7 +81,7 @@ def compare(arms: Sequence[Arm]) -> list[dict[str, Any]]:
                 f"{arm.row['arm']} was evaluated on other questions than {best.row['arm']}; `make compare` mends"
             )
         differences = [float(arm.right[key]) - float(best.right[key]) for key in sorted(best.right)]
-        low, high = interval(differences, RESAMPLES, arm.row["seed"])
+        low, high = bootstrapped(differences, RESAMPLES, arm.row["seed"])
         behind = {"behind_best": round(sum(differences) / len(differences), 6)}
         rows.append({**arm.row, **behind, "behind_best_interval": [round(low, 6), round(high, 6)]})
     return rows

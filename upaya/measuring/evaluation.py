@@ -15,6 +15,7 @@ from upaya.policy.model import Policy
 from upaya.rewards.groups import is_live
 from upaya.rewards.scoring import Scores, score
 from upaya.sampling.decoding import Rollouts, sample
+from upaya.sampling.philox import Stream
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ def evaluate(
 def _drawn(
     policy: Policy, prompts: Sequence[Sequence[int]], samples: int, sampling: SamplingParams, seed: int
 ) -> Rollouts:
-    return sample(policy, prompts, samples, sampling, seed=seed, step=0, prompt_indices=range(len(prompts)))
+    indices = range(len(prompts))
+    return sample(
+        policy, prompts, samples, sampling, seed=seed, step=0, prompt_indices=indices, stream=Stream.EVALUATION
+    )
 
 
 def _measures(greedy: Scores, sampled: Scores, params: Evaluation, group_size: int) -> dict[str, list[float]]:

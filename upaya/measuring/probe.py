@@ -22,15 +22,16 @@ from upaya.declared.regimes import Regime
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, FileName, Name, load_keys
-from upaya.measuring.probe_report import SUCCESS, Dead, Estimate, Reach, Recommendation, Report
+from upaya.measuring.probe_report import SUCCESS, Dead, Estimate, Reach, Recommendation, Report, Skill
 from upaya.measuring.setting import Setting
 from upaya.measuring.statistics import pass_at_k
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Policy, load
 from upaya.rewards.groups import is_live
 from upaya.rewards.regimes import check_all
-from upaya.rewards.scoring import Scores, score
+from upaya.rewards.scoring import Scores, right_by_skill, score
 from upaya.sampling.decoding import sample
+from upaya.sampling.philox import Stream
 
 
 class Params(Declared):
@@ -59,14 +60,16 @@ def probe(name: str, policy: Policy, questions: Sequence[Question], params: Prob
     def draw(step: int) -> Scores:
         indices = range(len(asked))
         rollouts = sample(
-            policy, prompts, params.samples, setting.sampling, seed=seed, step=step, prompt_indices=indices
-        )
+            policy, prompts, params.samples, setting.sampling, seed=seed, step=step, prompt_indices=indices,
+            stream=Stream.PROBE,
+        )  # fmt: skip
         return score(rollouts.texts(policy), asked, setting.regimes)
 
     first, second = draw(0), draw(1)  # the prediction is checked on completions that it was not made from
     dead = _dead(first, second, sorted({*params.group_sizes, setting.group_size}), seed)
     right = first.exact_PG.sum(dim=1).tolist()
     ks = [2**power for power in range(int(math.log2(params.samples)) + 1)]
+    skills = skills_of(first, asked, seed)
     reach = reach_of(policy, prompts, asked, params.top, setting.sampling.temperature, seed)
     return Report(
         policy=name,
@@ -77,6 +80,8 @@ def probe(name: str, policy: Policy, questions: Sequence[Question], params: Prob
         pass_at={k: Estimate.over([pass_at_k(params.samples, c, k) for c in right], seed) for k in ks},
         dead=dead,
         reach=reach,
+        skills=skills,
+        missing=[name for name, skill in skills.items() if skill.pass_at_k.mean < params.missing_below],
         recommendation=recommend(dead, reach, setting.group_size, params),
     )
 
@@ -111,6 +116,21 @@ def _dead(first: Scores, second: Scores, sizes: Sequence[int], seed: int) -> dic
             for size in sizes
         }
         for regime, (seen, fresh) in outcomes.items()
+    }
+
+
+def skills_of(scores: Scores, questions: Sequence[Question], seed: int) -> dict[str, Skill]:
+    """What was sampled of each skill; of questions that declare none, of their kind as a whole."""
+    found: dict[str, list[Tensor]] = {}
+    for of_question in right_by_skill(scores, questions):
+        for name, right_K in of_question:
+            found.setdefault(name, []).append(right_K)
+    return {
+        name: Skill(
+            success=Estimate.over([right.mean().item() for right in seen], seed),
+            pass_at_k=Estimate.over([float(right.any()) for right in seen], seed),
+        )
+        for name, seen in sorted(found.items())
     }
 
 

@@ -15,6 +15,7 @@ from upaya.terminal import console
 SUCCESS = "success"  # in a report's groups: live is what holds both right and wrong completions
 
 RESAMPLES = 2000
+SHOWN = 5  # skills
 
 Choice = Literal["start strict", "start lenient", "warm up longer", "more pre-training"]
 
@@ -55,13 +56,31 @@ class Reach(Declared):
     answer_out_of_reach: Estimate
 
 
+class Skill(Declared):
+    """What is sampled of one skill, over the questions that need it.
+
+    Attributes:
+        success: how often the item is right.
+        pass_at_k: share of questions for which it is right at least once among the k samples: what is never sampled is
+            never learnt, however often the others are right.
+    """
+
+    success: Estimate
+    pass_at_k: Estimate
+
+
 class Recommendation(Declared):
     choice: Choice
     text: str
 
 
 class Report(Declared):
-    """What a probe found. `dead` maps regime → group size → shares; beside the regimes stands `success`."""
+    """What a probe found.
+
+    Attributes:
+        dead: regime → group size → shares; beside the regimes stands `success`.
+        missing: the skills that are out of the samples' reach.
+    """
 
     policy: str
     questions: int
@@ -71,6 +90,8 @@ class Report(Declared):
     pass_at: dict[int, Estimate]
     dead: dict[str, dict[int, Dead]]
     reach: Reach
+    skills: dict[str, Skill]
+    missing: list[str]
     recommendation: Recommendation
 
     def write(self, path: Path) -> None:
@@ -103,4 +124,14 @@ def show(report: Report) -> None:
         f"reach: gold completion {reach.log_probability:.2f} nats a token, {reach.out_of_reach} of its tokens out of "
         f"reach; its answer {reach.answer_log_probability:.2f} nats a token, {reach.answer_out_of_reach} out of reach"
     )
+    weakest = sorted(report.skills.items(), key=lambda pair: pair[1].pass_at_k.mean)[:SHOWN]
+    console.print(
+        f"weakest of {len(report.skills)} skills (right among {report.samples} samples, right in a sample): "
+        + ", ".join(f"{name} {skill.pass_at_k.mean:.0%}, {skill.success.mean:.1%}" for name, skill in weakest)
+    )
+    if report.missing:
+        console.print(
+            f"out of reach: {', '.join(report.missing)}: hardly ever right in any of {report.samples} samples. Warm up "
+            "until the worst skill is within reach (warmup.until.worst)."
+        )
     console.print(f"recommendation: {report.recommendation.text}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,19 +66,56 @@ class Policy:
 
     def encode_completion(self, completion: str) -> list[int]:
         """A completion's tokens with the end token: what SFT teaches. What the template opens is not said again."""
-        if END_THINK in self.opening:
-            completion = completion.partition(END_THINK)[2]
-        elif self.opening:
-            completion = completion.removeprefix(THINK)
-        return [*self.tokenizer(completion, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+        said = self.after_opening(completion)
+        return [*self.tokenizer(said, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
 
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of a completion up to its end token. A special token within it is text that does not belong there:
-        were it left out, what it spoils would count as right."""
+    def after_opening(self, completion: str) -> str:
+        """What is left to say of a completion once the chat template has opened it."""
+        return (
+            completion.partition(END_THINK)[2]
+            if END_THINK in self.opening
+            else completion.removeprefix(THINK if self.opening else "")
+        )
+
+    def decode(self, tokens: Sequence[int], begin: str = "") -> str:
+        """The text of a completion up to its end token, with what it had been begun with. A special token within it is
+        text that does not belong there: were it left out, what it spoils would count as right."""
         ends = set(self.eos_ids)
         end = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
         said = self.tokenizer.decode(tokens[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return f"{self.opening}{said}"
+        return f"{self.opening}{begin}{said}"
+
+    def token_starts(self, tokens: Sequence[int], begin: str = "") -> list[int]:
+        """Where in the text of `decode` each token's first character stands; of a token that ends the completion or
+        adds nothing, the text's end at that point. A character in several tokens belongs to all of them."""
+        ends, said, starts = set(self.eos_ids), "", []
+        begun, done = 0, 0  # tokens decoded together from `begun` on, of which those before `done` are in `said`
+
+        def text(first: int, last: int) -> str:
+            return self._decoded(tuple(tokens[first:last]))
+
+        for place, token in enumerate(tokens):
+            starts.append(len(self.opening) + len(begin) + len(said))
+            if token in ends:
+                starts += [starts[-1]] * (len(tokens) - place - 1)
+                break
+            before, now = text(begun, done), text(begun, place + 1)
+            if len(now) > len(before) and not now.endswith("\N{REPLACEMENT CHARACTER}"):
+                said += now[len(before) :]
+                begun, done = done, place + 1
+        return starts
+
+    @cached_property
+    def _decoded(self) -> Callable[[tuple[int, ...]], str]:
+        """The text of a few tokens, remembered: the same pairs come again in nearly every completion."""
+
+        @lru_cache(maxsize=65536)
+        def decoded(tokens: tuple[int, ...]) -> str:
+            return str(
+                self.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            )
+
+        return decoded
 
     @cached_property
     def opening(self) -> str:

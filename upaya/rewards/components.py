@@ -29,6 +29,16 @@ from upaya.corpus.answers import (
 from upaya.corpus.questions import Question
 from upaya.corpus.script import Converter
 from upaya.errors import UserError, nearest
+from upaya.rewards.items import (
+    ItemValue,
+    equal_item,
+    item_values,
+    offered_item,
+    resembling_item,
+    right_items,
+    said_items,
+    shared_alternatives,
+)
 
 Component = Callable[[Completion, Question], float]
 
@@ -57,12 +67,33 @@ def positions(completion: Completion, question: Question) -> float:
 
     Extra items lower it, so listing everything does not pay. Gamed by the most frequent item at each position.
     """
-    if not isinstance(question.answer, list):
-        return float(_right(completion, question))
-    said, right = _items(completion), _right_items(question)
-    if question.answer_type == "set":
-        return (Counter(said) & Counter(right)).total() / max(len(said), len(right))
-    return sum(a == b for a, b in zip(said, right, strict=False)) / max(len(said), len(right))
+    return _mean_of_items(equal_item, completion, question)
+
+
+def offered(completion: Completion, question: Question) -> float:
+    """As `positions`, for items that answer what was asked, rightly or not: made of the alternatives that the question
+    offers in that place.
+
+    Gamed by naming the first alternative everywhere: a first rung, so it deserves a small weight.
+    """
+    return _mean_of_items(offered_item, completion, question)
+
+
+def shared(completion: Completion, question: Question) -> float:
+    """As `positions`, an item counting by the alternatives (joined by 及) that it shares with the right one, over those
+    that either names.
+
+    Gamed by naming every alternative of a place, which has a half where two of four are right.
+    """
+    return _mean_of_items(shared_alternatives, completion, question)
+
+
+def resemblance(completion: Completion, question: Question) -> float:
+    """As `positions`, an item counting by the edit similarity of its characters to the right one's.
+
+    Gamed as `similarity` is, though only item by item.
+    """
+    return _mean_of_items(resembling_item, completion, question)
 
 
 def overlap(completion: Completion, question: Question) -> float:
@@ -72,7 +103,7 @@ def overlap(completion: Completion, question: Question) -> float:
     """
     if not isinstance(question.answer, list):
         return float(_right(completion, question))
-    said, right = Counter(_items(completion)), Counter(_right_items(question))
+    said, right = Counter(_items(completion)), Counter(right_items(question))
     return 2 * (said & right).total() / max(1, said.total() + right.total())
 
 
@@ -84,7 +115,7 @@ def order(completion: Completion, question: Question) -> float:
     """
     if not isinstance(question.answer, list) or question.answer_type == "set":
         return positions(completion, question)
-    said, right = _items(completion), _right_items(question)
+    said, right = _items(completion), right_items(question)
     return LCSseq.similarity(said, right) / max(len(said), len(right))
 
 
@@ -139,7 +170,7 @@ def repetition(completion: Completion, question: Question) -> float:
     Gamed by any list of different items.
     """
     said = Counter(_items(completion))
-    allowed = Counter(_right_items(question)) if isinstance(question.answer, list) else Counter()
+    allowed = Counter(right_items(question)) if isinstance(question.answer, list) else Counter()
     surplus = sum(max(0, count - max(1, allowed[item])) for item, count in said.items())
     return 1 - surplus / said.total() if said else 0.0
 
@@ -148,6 +179,9 @@ COMPONENTS: dict[str, Component] = {
     "format": format_parts,
     "exact": exact,
     "positions": positions,
+    "offered": offered,
+    "shared": shared,
+    "resemblance": resemblance,
     "overlap": overlap,
     "order": order,
     "similarity": similarity,
@@ -155,6 +189,14 @@ COMPONENTS: dict[str, Component] = {
     "length": length,
     "script": script,
     "repetition": repetition,
+}
+
+# Those that know what each item is worth, for regimes that give credit item by item.
+BY_ITEM: dict[str, ItemValue] = {
+    "positions": equal_item,
+    "offered": offered_item,
+    "shared": shared_alternatives,
+    "resemblance": resembling_item,
 }
 
 
@@ -215,10 +257,11 @@ def _right(completion: Completion, question: Question) -> bool:
     return is_exact(completion.answer, question.answer, question.answer_type)
 
 
+def _mean_of_items(value: ItemValue, completion: Completion, question: Question) -> float:
+    """What the items are worth together, over the longer of the said and the right list."""
+    said = said_items(completion, question)
+    return math.fsum(item_values(value, said, completion, question)) / max(len(said), len(right_items(question)))
+
+
 def _items(completion: Completion) -> list[str]:
     return items(completion.answer) if completion.answer else []
-
-
-def _right_items(question: Question) -> list[str]:
-    assert isinstance(question.answer, list)
-    return [normalised(item) for item in question.answer]

@@ -1,52 +1,134 @@
 """Completions scored under every regime at once: each component is computed once, whichever regimes share it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from upaya.corpus.answers import parse
+from upaya.corpus.answers import Completion, parse
 from upaya.corpus.questions import Question
 from upaya.declared.regimes import Regime
-from upaya.rewards.components import component, exact
+from upaya.rewards.components import BY_ITEM, component, exact
+from upaya.rewards.items import Item, item_values, right_items, said_items
 from upaya.rewards.regimes import reward
 
 
 @dataclass
 class Scores:
-    """Rewards of P·G completions under every regime, and what they are made of.
+    """Rewards of P·G completions under every regime, and what they are made of. S: items of the longest right answer.
 
     Attributes:
         rewards_PG: regime name → float64 rewards.
         components_PG: component name → its values, for all components of the regimes.
         exact_PG: whether a completion is exactly right in the right form: the strict measure.
         well_formed_PG: whether it has the right form.
+        right_PGS: whether the item in each place of the right answer was said; NaN beyond a shorter answer.
+        items_PGS: regime name → the reward that a completion would have if all its items were like the one in this
+            place, for regimes that give credit item by item.
+        said: each completion's items, P × G.
+        skills: of each question what its items ask for, place by place; empty where it names none.
     """
 
     rewards_PG: dict[str, Tensor]
     components_PG: dict[str, Tensor]
     exact_PG: Tensor
     well_formed_PG: Tensor
+    right_PGS: Tensor
+    items_PGS: dict[str, Tensor] = field(default_factory=dict)
+    said: list[list[list[Item]]] = field(default_factory=list)
+    skills: list[list[str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One completion's scores. Attributes: rows: of S numbers: whether each item is right, then one row a regime."""
+
+    numbers: list[float]
+    rows: list[list[float]]
+    said: list[Item]
 
 
 def score(texts: Sequence[Sequence[str]], questions: Sequence[Question], regimes: Mapping[str, Regime]) -> Scores:
     """Score G completions for each of P questions under every regime."""
     components = sorted({name for regime in regimes.values() for name in regime.components})
-    rows: list[list[list[float]]] = []
+    itemwise = [name for name, regime in regimes.items() if regime.credit == "item"]
+    slots = max(len(right_items(question)) for question in questions)
+    scored: list[list[_Scored]] = []
     for group, question in zip(texts, questions, strict=True):
-        known: dict[str, list[float]] = {}  # a policy that is sure of itself says the same thing G times
+        known: dict[str, _Scored] = {}  # a policy that is sure of itself says the same thing G times
         for text in group:
             if text not in known:
-                completion = parse(text)
-                values = {name: component(name)(completion, question) for name in components}
-                rewards = [reward(regime, values, completion, question) for regime in regimes.values()]
-                known[text] = [exact(completion, question), completion.well_formed, *rewards, *values.values()]
-        rows.append([known[text] for text in group])
-    exact_PG, well_formed_PG, *rest = torch.tensor(rows, dtype=torch.float64).unbind(-1)
+                known[text] = _score(text, question, regimes, components, itemwise, slots)
+        scored.append([known[text] for text in group])
+    numbers = torch.tensor([[each.numbers for each in group] for group in scored], dtype=torch.float64)
+    rows = torch.tensor([[each.rows for each in group] for group in scored], dtype=torch.float64)
+    exact_PG, well_formed_PG, *rest = numbers.unbind(-1)
+    right_PGS, *items_PGS = rows.unbind(2)
     return Scores(
         rewards_PG=dict(zip(regimes, rest, strict=False)),
         components_PG=dict(zip(components, rest[len(regimes) :], strict=True)),
         exact_PG=exact_PG > 0,
         well_formed_PG=well_formed_PG > 0,
+        right_PGS=right_PGS,
+        items_PGS=dict(zip(itemwise, items_PGS, strict=True)),
+        said=[[each.said for each in group] for group in scored],
+        skills=[question.skills for question in questions],
     )
+
+
+def _score(
+    text: str, question: Question, regimes: Mapping[str, Regime], components: Sequence[str], itemwise: Sequence[str],
+    slots: int,
+) -> _Scored:  # fmt: skip
+    completion = parse(text)
+    values = {name: component(name)(completion, question) for name in components}
+    rewards = {name: reward(regime, values, completion, question) for name, regime in regimes.items()}
+    said = said_items(completion, question)
+    size = len(right_items(question))
+    right = _by_slot(item_values(BY_ITEM["positions"], said, completion, question), said, size)
+    padding = [float("nan")] * (slots - size)
+    rows = [right + padding]
+    for name in itemwise:
+        regime = regimes[name]
+        rows.append(_as_if_all(regime, rewards[name], values, completion, question, said, size) + padding)
+    return _Scored(
+        [exact(completion, question), completion.well_formed, *rewards.values(), *values.values()], rows, said
+    )
+
+
+def _as_if_all(
+    regime: Regime, earned: float, values: Mapping[str, float], completion: Completion, question: Question,
+    said: Sequence[Item], size: int,
+) -> list[float]:  # fmt: skip
+    """For each place of the right answer, the reward if all items were like the one said there: what the whole earned,
+    with the components that know items taken at this item alone. With one item, what the whole earned."""
+    shares = [earned] * size
+    for name, part in regime.components.items():
+        if name in BY_ITEM:
+            own = _by_slot(item_values(BY_ITEM[name], said, completion, question), said, size)
+            whole = min(1.0, values[name] / part.saturates_at)
+            shares = [
+                share + part.weight * (min(1.0, value / part.saturates_at) - whole)
+                for share, value in zip(shares, own, strict=True)
+            ]
+    return shares
+
+
+def _by_slot(values: Sequence[float], said: Sequence[Item], size: int) -> list[float]:
+    """The items' values at their places; 0 where none was said."""
+    at = [0.0] * size
+    for value, item in zip(values, said, strict=True):
+        if item.slot is not None:
+            at[item.slot] = value
+    return at
+
+
+def right_by_skill(scores: Scores, questions: Sequence[Question]) -> list[list[tuple[str, Tensor]]]:
+    """For each question the skills that its items need, each with 1 or 0 for every completion, [G]; for one that
+    declares none, its kind with whether the completion is exactly right."""
+    return [
+        [(skill, scores.right_PGS[place, :, slot]) for slot, skill in enumerate(question.skills)]
+        or [(question.kind, scores.exact_PG[place].double())]
+        for place, question in enumerate(questions)
+    ]

@@ -23,6 +23,7 @@ from upaya.corpus.answers import (
     render,
 )
 from upaya.corpus.questions import Question
+from upaya.rewards.items import JOIN
 
 Kind = Literal["ignorant", "near"]
 
@@ -63,6 +64,10 @@ def degenerate(question: Question, others: Sequence[Question]) -> list[Specimen]
         Specimen("nested tags", "near", f"{THINK}{gold}{END_THINK}{ANSWER}{gold}{END_ANSWER}"),
         Specimen("Traditional script", "near", gold_completion(question.answer_traditional, question.reasoning)),
     ]
+    if question.choices:
+        first, every = [choices[0] for choices in question.choices], [JOIN.join(c) for c in question.choices]
+        specimens.append(Specimen("first alternatives", "ignorant", gold_completion(first, "")))
+        specimens.append(Specimen("all alternatives", "ignorant", gold_completion(every, "")))
     if question.answer_type == "ordered_list":
         specimens.append(Specimen("wrong order", "near", gold_completion(items[::-1], question.reasoning)))
     return [specimen for specimen in specimens if not is_right(specimen.text, question)]

@@ -2,8 +2,8 @@
 
 One prefill per prompt is shared by its group, and so are its keys and values (shared_prefix.py beside this); those of
 the completions are preallocated, and finished sequences leave the batch.
-The random number behind a token depends only on (seed, step, prompt, sample, position), so what is sampled does not
-depend on how rollouts are batched.
+The random number behind a token depends only on (seed, stream, step, prompt, sample, position), so what is sampled does
+not depend on how rollouts are batched.
 """
 
 import sys
@@ -20,7 +20,7 @@ from upaya.declared.sampling import ROWS_AT_ONCE, SamplingParams
 from upaya.policy.attention import attention
 from upaya.policy.model import Policy
 from upaya.sampling import shared_prefix
-from upaya.sampling.philox import uniforms
+from upaya.sampling.philox import Stream, uniforms
 from upaya.sampling.shared_prefix import SharedPrefixCache
 
 
@@ -32,8 +32,9 @@ class Rollouts:
         prompts: P lists of token ids.
         tokens_PGT: sampled tokens, the end token included; pad_id after it.
         lengths_PG: tokens of each completion, the end token included.
-        logprobs_PGT: log-probability of each sampled token at the sampling temperature (untruncated); 0 after the end.
-        entropies_PGT: entropy in nats of the distribution each token was drawn from; 0 after the end.
+        logprobs_PGT: log-probability of each sampled token in the distribution drawn from; 0 after the end.
+        entropies_PGT: entropy in nats of that distribution before truncation; 0 after the end.
+        dropped_PGT: probability that truncation took from it; 0 after the end.
         finished_PG: whether the completion ended by itself rather than at the token limit.
     """
 
@@ -42,6 +43,7 @@ class Rollouts:
     lengths_PG: Tensor
     logprobs_PGT: Tensor
     entropies_PGT: Tensor
+    dropped_PGT: Tensor
     finished_PG: Tensor
 
     @classmethod
@@ -61,6 +63,7 @@ class Rollouts:
             torch.cat([part.lengths_PG for part in parts]),
             padded("logprobs_PGT", 0.0),
             padded("entropies_PGT", 0.0),
+            padded("dropped_PGT", 0.0),
             torch.cat([part.finished_PG for part in parts]),
         )
 
@@ -69,10 +72,12 @@ class Rollouts:
         tensors = {key: value[list(groups)] for key, value in vars(self).items() if isinstance(value, Tensor)}
         return Rollouts(prompts=[self.prompts[group] for group in groups], **tensors)
 
-    def texts(self, policy: Policy) -> list[list[str]]:
+    def texts(self, policy: Policy, begun: Sequence[str] | None = None) -> list[list[str]]:
+        """The completions. Args: begun: for each prompt how its completions had been begun for the policy."""
+        begun = begun or [""] * len(self.prompts)
         return [
-            [policy.decode(row[:length]) for row, length in zip(group, lengths, strict=True)]
-            for group, lengths in zip(self.tokens_PGT.tolist(), self.lengths_PG.tolist(), strict=True)
+            [policy.decode(row[:length], begin) for row, length in zip(group, lengths, strict=True)]
+            for group, lengths, begin in zip(self.tokens_PGT.tolist(), self.lengths_PG.tolist(), begun, strict=True)
         ]
 
 
@@ -95,7 +100,7 @@ def prompt_mask(valid_BP: Tensor) -> Tensor:
     return ((causal & valid_BP[:, None, :]) | torch.eye(size, dtype=torch.bool, device=valid_BP.device))[:, None]
 
 
-def draw(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor, Tensor]:
+def draw(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw one token per row by inverting the cumulative distribution.
 
     Args:
@@ -103,27 +108,29 @@ def draw(logits: Tensor, uniform: Tensor, params: SamplingParams) -> tuple[Tenso
         uniform: [rows] in [0, 1).
 
     Returns:
-        (tokens [rows], their log-probabilities [rows], entropies [rows]); both of the untruncated distribution at the
-        sampling temperature, which is what the policy gradient differentiates.
+        (tokens [rows], their log-probabilities [rows], entropies [rows], dropped mass [rows]). The log-probability is
+        that of the distribution drawn from (at the temperature, renormalised over what truncation leaves), which is
+        what the policy gradient differentiates; the entropy that of the distribution before truncation; the dropped
+        mass what truncation took from it.
     """
     if params.temperature == 0:
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         best, tokens = logprobs.max(dim=-1)
-        return tokens, best, -torch.linalg.vecdot(logprobs.exp(), logprobs)
+        return tokens, best, -torch.linalg.vecdot(logprobs.exp(), logprobs), torch.zeros_like(best)
     logprobs = torch.log_softmax(logits.float() / params.temperature, dim=-1)
     probabilities = logprobs.exp()
-    kept = _truncated(probabilities, params)
+    kept = truncated(probabilities, params)
     cumulative = kept.double().cumsum(dim=-1)
     targets = uniform[:, None] * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, targets, right=True).clamp(max=logits.shape[-1] - 1)
-    return (
-        tokens[:, 0],
-        logprobs.gather(1, tokens)[:, 0],
-        -torch.linalg.vecdot(probabilities, logprobs),
-    )
+    chosen, dropped = logprobs.gather(1, tokens)[:, 0], torch.zeros_like(uniform, dtype=logprobs.dtype)
+    if params.truncates:
+        left = kept.sum(dim=-1)
+        chosen, dropped = chosen - left.log(), 1 - left
+    return tokens[:, 0], chosen, -torch.linalg.vecdot(probabilities, logprobs), dropped
 
 
-def _truncated(probabilities: Tensor, params: SamplingParams) -> Tensor:
+def truncated(probabilities: Tensor, params: SamplingParams) -> Tensor:
     """Probabilities with those outside top-k, top-p and min-p set to 0 (not renormalised)."""
     if params.min_p > 0:
         floor = params.min_p * probabilities.amax(-1, keepdim=True)
@@ -149,6 +156,7 @@ def sample(
     seed: int,
     step: int,
     prompt_indices: Sequence[int],
+    stream: Stream = Stream.ROLLOUTS,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Rollouts:
     """Sample `group_size` completions for each prompt.
@@ -156,6 +164,7 @@ def sample(
     Args:
         prompts: P lists of token ids.
         prompt_indices: what stands for each prompt in the random numbers; must differ within a step.
+        stream: what the random numbers are for.
         rows_at_once: completions decoded side by side, whole groups at a time; bounds the memory of the cache.
 
     Returns:
@@ -167,16 +176,18 @@ def sample(
     tokens = torch.full((len(prompts), group_size, limit), policy.pad_id)
     logprobs = torch.zeros(len(prompts), group_size, limit)
     entropies = torch.zeros(len(prompts), group_size, limit)
+    dropped = torch.zeros(len(prompts), group_size, limit)
     lengths = torch.zeros(len(prompts), group_size, dtype=torch.long)
     per_call = max(1, rows_at_once // group_size)
     # Prompts of similar length share a call, so that little of the left padding is computed.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), per_call):
         chosen = order[start : start + per_call]
-        uniform = torch.from_numpy(uniforms(seed, step, [prompt_indices[i] for i in chosen], group_size, limit))
+        indices = [prompt_indices[i] for i in chosen]
+        uniform = torch.from_numpy(uniforms(seed, step, indices, group_size, limit, stream))
         with _eagerly():
             out = _decode(policy, [prompts[i] for i in chosen], group_size, params, uniform.flatten(0, 1))
-        for into, part in zip((tokens, logprobs, entropies, lengths), out, strict=True):
+        for into, part in zip((tokens, logprobs, entropies, dropped, lengths), out, strict=True):
             into[chosen] = part.view(len(chosen), group_size, *part.shape[1:])
     policy.model.train(was_training)
     longest = int(lengths.max())
@@ -188,6 +199,7 @@ def sample(
         lengths,
         logprobs[:, :, :longest].clone(),
         entropies[:, :, :longest].clone(),
+        dropped[:, :, :longest].clone(),
         finished,
     )
 
@@ -204,7 +216,7 @@ def _decode(
     group_size: int,
     params: SamplingParams,
     uniform: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Prefill, then decode G rows for each prompt until all have ended. Shapes [B·G, T] and [B·G], on the CPU."""
     model, limit, device = policy.model, params.max_new_tokens, policy.model.device
     ids, valid, positions = (part.to(device) for part in prompt_batch(prompts, policy.pad_id))
@@ -221,18 +233,19 @@ def _decode(
     next_position = valid.sum(1)[prompt_of_row]
     count = len(prompt_of_row)
     tokens = torch.full((count, limit), policy.pad_id, device=device)
-    logprobs, entropies = torch.zeros(2, count, limit, device=device)
+    logprobs, entropies, dropped = torch.zeros(3, count, limit, device=device)
     lengths = torch.full((count,), limit, device=device)
     ends = torch.tensor(policy.eos_ids, device=device)
     rows = torch.arange(count, device=device)  # the output row of each row still in the batch
     alive = torch.ones(count, dtype=torch.bool, device=device)  # over the rows still in the batch
     with attention(model, shared_prefix.NAME):
         for position in range(limit):
-            token, logprob, entropy = draw(logits, uniform[rows, position], params)
+            token, logprob, entropy, lost = draw(logits, uniform[rows, position], params)
             said = rows[alive]
             tokens[said, position] = token[alive]
             logprobs[said, position] = logprob[alive]
             entropies[said, position] = entropy[alive]
+            dropped[said, position] = lost[alive]
             ended = alive & torch.isin(token, ends)
             lengths[rows[ended]] = position + 1
             alive &= ~ended
@@ -249,4 +262,4 @@ def _decode(
                 past_key_values=cache, use_cache=True, shared_prefix=cache,
             ).logits[:, -1]  # fmt: skip
             next_position = next_position + 1
-    return tokens.cpu(), logprobs.cpu(), entropies.cpu(), lengths.cpu()
+    return tokens.cpu(), logprobs.cpu(), entropies.cpu(), dropped.cpu(), lengths.cpu()

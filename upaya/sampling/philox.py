@@ -1,6 +1,7 @@
 """Random numbers by place: each depends on what it is for, not on what was drawn before it."""
 
 from collections.abc import Sequence
+from enum import IntEnum
 
 import numpy as np
 
@@ -14,17 +15,30 @@ KEY_STEPS = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
-def uniforms(seed: int, step: int, prompts: Sequence[int], samples: int, length: int) -> np.ndarray:
+class Stream(IntEnum):
+    """What random numbers are for: streams of one seed that have no number in common."""
+
+    ROLLOUTS = 0  # of GRPO
+    VALIDATION = 1  # of the warm-up
+    EVALUATION = 2
+    PROBE = 3
+    ORDER = 4  # of the questions in training
+    POOLS = 5  # whether a question is passed over
+
+
+def uniforms(
+    seed: int, step: int, prompts: Sequence[int], samples: int, length: int, stream: Stream = Stream.ROLLOUTS
+) -> np.ndarray:
     """Uniform numbers in [0, 1) for each sample and position of each prompt: float64 [P, samples, length].
 
     Philox is a generator without state: a block of four numbers is a function of a key, here (seed, step), and of a
-    counter, here (position // 4, 0, sample, prompt). What comes out equals numpy's Philox with that key and counter,
-    of which there would have to be one for each completion.
+    counter, here (position // 4, stream, sample, prompt). What comes out equals numpy's Philox with that key and
+    counter, of which there would have to be one for each completion.
     """
     blocks = -(-length // 4)
     counter = np.broadcast_arrays(
         np.arange(1, blocks + 1, dtype=np.uint64),  # numpy counts up before it draws
-        np.uint64(0),
+        np.uint64(stream),
         np.arange(samples, dtype=np.uint64)[:, None],
         np.array(prompts, dtype=np.uint64)[:, None, None],
     )

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from upaya.declared.sampling import PLAIN, SamplingParams
 from upaya.policy.attention import attention
 from upaya.policy.model import Policy
+from upaya.sampling.decoding import truncated
 from upaya.training.completions import packing
 from upaya.training.completions.packing import Layout, length_mask
 
@@ -20,7 +22,7 @@ def completion_logprobs(
     prompt_of_row: Tensor,
     tokens_RT: Tensor,
     lengths: Tensor,
-    temperature: float = 1.0,
+    sampling: SamplingParams = PLAIN,
 ) -> Tensor:
     """Log-probability of every completion token, differentiable: [R, T] on the CPU; 0 beyond a completion's length.
 
@@ -32,7 +34,7 @@ def completion_logprobs(
         prompt_of_row: which of them each completion answers, [R].
         tokens_RT: completion tokens, padded at the end.
         lengths: of the completions, [R].
-        temperature: the sampling temperature, by which logits are divided as they were when sampling.
+        sampling: how the tokens were drawn: the log-probabilities are those of the distribution drawn from.
     """
     device = policy.model.device
     layout = Layout.of(prompts, prompt_of_row, tokens_RT, lengths).to(device)
@@ -42,45 +44,59 @@ def completion_logprobs(
             layout=layout,
         ).logits  # fmt: skip
     inside = length_mask(lengths, tokens_RT.shape[1])
-    logprobs = chosen_logprobs(logits[0], tokens_RT[inside].to(device), temperature)
+    logprobs = chosen_logprobs(logits[0], tokens_RT[inside].to(device), sampling)
     return torch.zeros(tokens_RT.shape).masked_scatter(inside, logprobs.to(inside.device))
 
 
-def chosen_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
-    """log softmax(logits / temperature) at the given tokens, in float32: [N, V] and [N] → [N].
+def chosen_logprobs(logits: Tensor, tokens: Tensor, sampling: SamplingParams = PLAIN) -> Tensor:
+    """Log-probabilities of the given tokens in the distribution that they were drawn from, in float32: [N, V] and [N] →
+    [N].
+
+    That is softmax(logits / temperature), renormalised over what top-k, top-p and min-p leave; what they leave is taken
+    as given, without a gradient. A token that was drawn counts as left: whether it is may be a matter of rounding.
 
     The logits are used up: the backward pass writes their gradient into their own memory, so that the vocabulary's
     dimension stands in memory once. (log_softmax followed by gather keeps its result beside the logits and builds a
     gradient beside both.)
     """
-    logprobs: Tensor = _ChosenLogprobs.apply(logits, tokens, temperature)
+    logprobs: Tensor = _ChosenLogprobs.apply(logits, tokens, sampling)
     return logprobs
 
 
 class _ChosenLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, sampling: SamplingParams) -> Tensor:
         normaliser = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
         for start in range(0, len(logits), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
-            part = logits[rows].float()
-            normaliser[rows] = torch.logsumexp(part if temperature == 1 else part / temperature, dim=-1)
-        chosen = logits.gather(1, tokens[:, None])[:, 0].float() / temperature
-        ctx.logits, ctx.temperature = logits, temperature
+            normaliser[rows] = torch.logsumexp(_left(logits[rows], tokens[rows], sampling), dim=-1)
+        chosen = logits.gather(1, tokens[:, None])[:, 0].float() / (sampling.temperature or 1.0)
+        ctx.logits, ctx.sampling = logits, sampling
         ctx.save_for_backward(tokens, normaliser)
         return chosen - normaliser
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """d log p(token) / d logits = (one-hot(token) − softmax(logits / temperature)) / temperature."""
+        """d log p(token) / d logits = (one-hot(token) − p) / temperature, p being 0 for what is not left."""
         tokens, normaliser = ctx.saved_tensors
         logits, ctx.logits = ctx.logits, None
-        weights = gradients[0] / ctx.temperature
+        weights = gradients[0] / (ctx.sampling.temperature or 1.0)
         for start in range(0, len(logits), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             part = logits[rows]
-            softmax = (part.float() / ctx.temperature - normaliser[rows, None]).exp_()
-            part.copy_(softmax.mul_(-weights[rows, None]))
+            probabilities = (_left(part, tokens[rows], ctx.sampling) - normaliser[rows, None]).exp_()
+            part.copy_(probabilities.mul_(-weights[rows, None]))
         chosen = (torch.arange(len(tokens), device=tokens.device), tokens)
         logits[chosen] += weights.to(logits.dtype)
         return logits, None, None
+
+
+def _left(logits: Tensor, tokens: Tensor, sampling: SamplingParams) -> Tensor:
+    """Logits over the temperature in float32, −∞ where the sampling leaves nothing: [n, V]."""
+    scaled = logits.float()
+    if sampling.temperature not in (0, 1):
+        scaled = scaled / sampling.temperature
+    if not sampling.truncates:
+        return scaled
+    gone = truncated(scaled.softmax(-1), sampling) == 0
+    return scaled.masked_fill(gone.scatter(1, tokens[:, None], False), -torch.inf)

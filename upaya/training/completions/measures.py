@@ -1,21 +1,26 @@
 """What a step's rollouts look like under every regime: the numbers of a line of history.jsonl."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
+from upaya.corpus.questions import Question
 from upaya.rewards.groups import group_centred, shares
-from upaya.rewards.scoring import Scores
+from upaya.rewards.scoring import Scores, right_by_skill
 from upaya.sampling.decoding import Rollouts
 
 
-def measure(rollouts: Rollouts, scores: Scores) -> dict[str, Any]:
-    """Success, form, entropy and length; under each regime the mean reward, the groups' fates and the rewarded-wrong
-    share; each component's mean and standard deviation over the completions."""
+def measure(rollouts: Rollouts, scores: Scores, questions: Sequence[Question]) -> dict[str, Any]:
+    """Success, of the whole and of each skill, form, entropy (before truncation) and length, the probability that
+    truncated sampling drops; under each regime the mean reward, the groups' fates and the rewarded-wrong share; each
+    component's mean and standard deviation over the completions."""
     tokens = rollouts.lengths_PG.sum().item()
     return {
         "success": scores.exact_PG.double().mean().item(),
+        "skills": skills(scores, questions),
         "format_rate": scores.well_formed_PG.double().mean().item(),
+        "dropped_mass": rollouts.dropped_PGT.sum().item() / tokens,
         "entropy": rollouts.entropies_PGT.sum().item() / tokens,
         "completion_length": tokens / rollouts.lengths_PG.numel(),
         "truncated": 1 - rollouts.finished_PG.double().mean().item(),
@@ -25,6 +30,16 @@ def measure(rollouts: Rollouts, scores: Scores) -> dict[str, Any]:
             for name, values in scores.components_PG.items()
         },
     }
+
+
+def skills(scores: Scores, questions: Sequence[Question]) -> dict[str, float]:
+    """How often each skill was right, over the completions that needed it; of questions that declare none, their
+    kind's success."""
+    found: dict[str, list[float]] = {}
+    for of_question in right_by_skill(scores, questions):
+        for skill, right_G in of_question:
+            found.setdefault(skill, []).append(right_G.mean().item())
+    return {skill: sum(shares) / len(shares) for skill, shares in sorted(found.items())}
 
 
 def under(rewards_PG: Tensor, exact_PG: Tensor) -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""The collapse alarm: entropy or length falling off a cliff, from one window of steps to the next."""
+"""Alarms: what a curriculum can fall ill with, as events that say what to do."""
 
+from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 from upaya.declared.grpo import Alarm
@@ -9,7 +11,8 @@ WATCHED = {"entropy": "entropy", "completion_length": "completion length"}
 
 
 def collapses(alarm: Alarm, statistics: RunningStatistics) -> list[dict[str, Any]]:
-    """The alarms of the step that the statistics end with, as events without their step."""
+    """Entropy or length falling off a cliff: the alarms of the step that the statistics end with, as events without
+    their step."""
     alarms = []
     for name, called in WATCHED.items():
         if _has_fallen(alarm, statistics, name, 0) and not any(
@@ -19,7 +22,7 @@ def collapses(alarm: Alarm, statistics: RunningStatistics) -> list[dict[str, Any
             before = statistics.mean(name, alarm.window, before=alarm.window)
             assert now is not None and before is not None
             condition = f"{called} fell from {before:.3g} to {now:.3g} within {alarm.window} steps"
-            alarms.append({"event": "alarm", "of": name, "condition": condition, "value": round(now / before, 6)})
+            alarms.append(_event(name, condition, now / before))
     return alarms
 
 
@@ -27,3 +30,83 @@ def _has_fallen(alarm: Alarm, statistics: RunningStatistics, name: str, ago: int
     now = statistics.mean(name, alarm.window, before=ago)
     before = statistics.mean(name, alarm.window, before=ago + alarm.window)
     return now is not None and before is not None and now < alarm.falls_to * before
+
+
+class Health:
+    """Looks for skills that stay behind, for regression and for stagnation; each sounds once in a stage. Holds what a
+    checkpoint needs."""
+
+    def __init__(self, alarm: Alarm) -> None:
+        self.alarm = alarm
+        self.sounded: set[str] = set()
+        self.best = 0.0  # success over the best window yet
+        self.skills: dict[str, list[float]] = {}  # of the window being filled: each step's success
+        self.steps = 0
+
+    def look(self, skills: Mapping[str, float], statistics: RunningStatistics) -> list[dict[str, Any]]:
+        """The alarms of a step, as events without their step. Args: skills: their success in this step's rollouts."""
+        for name, value in skills.items():
+            self.skills.setdefault(name, []).append(value)
+        self.steps += 1
+        if self.steps % self.alarm.health_window:
+            return []
+        shares = {name: sum(values) / len(values) for name, values in self.skills.items()}
+        self.skills = {}
+        return self._unlearnt(shares) + self._success(statistics)
+
+    def _unlearnt(self, shares: Mapping[str, float]) -> list[dict[str, Any]]:
+        middle, alarm = median(shares.values()), self.alarm
+        if middle < alarm.while_others:
+            return []
+        return [
+            event
+            for name, share in sorted(shares.items())
+            if share < alarm.unlearnt
+            for event in self._once(
+                f"skill/{name}",
+                f"{name} is right in {share:.1%} over {alarm.health_window} steps while the median skill is in "
+                f"{middle:.1%}: it may be frozen. A lower `punishment`, `credit: item`, a higher temperature or a "
+                "longer warm-up (warmup.until.worst) free it",
+                share,
+            )
+        ]
+
+    def _success(self, statistics: RunningStatistics) -> list[dict[str, Any]]:
+        window, alarm = self.alarm.health_window, self.alarm
+        now = statistics.mean("success", window)
+        before = statistics.mean("success", window, before=2 * window)
+        assert now is not None
+        events = []
+        if now < alarm.regresses_to * self.best:
+            events += self._once(
+                "regression",
+                f"strict success fell from {self.best:.1%} to {now:.1%} (means of {window} steps). A lower learning "
+                "rate, a later switch or a lower `punishment` may keep it",
+                now / self.best,
+            )
+        elif before is not None and now < alarm.stands_below and abs(now - before) < alarm.gain:
+            events += self._once(
+                "stagnation",
+                f"strict success stands at {now:.1%}, {now - before:+.1%} within {2 * window} steps. `upaya probe` "
+                "says what is out of reach; an earlier or later switch may help",
+                now,
+            )
+        self.best = max(self.best, now)
+        return events
+
+    def _once(self, of: str, condition: str, value: float) -> list[dict[str, Any]]:
+        if of in self.sounded:
+            return []
+        self.sounded.add(of)
+        return [_event(of, condition, value)]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sounded": sorted(self.sounded), "best": self.best, "skills": self.skills, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sounded, self.best, self.steps = set(state["sounded"]), state["best"], state["steps"]
+        self.skills = {name: list(values) for name, values in state["skills"].items()}
+
+
+def _event(of: str, condition: str, value: float) -> dict[str, Any]:
+    return {"event": "alarm", "of": of, "condition": condition, "value": round(value, 6)}

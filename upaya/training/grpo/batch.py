@@ -1,11 +1,12 @@
 """The groups that one update learns from, and what is done about those that teach nothing."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from upaya.declared.grpo import DeadGroups, Refill, Scale
-from upaya.rewards.groups import is_live
 from upaya.sampling.decoding import Rollouts
+from upaya.training.grpo.credit import WHOLE, Earned
 
 
 class Batch:
@@ -18,17 +19,25 @@ class Batch:
     def __init__(self, dead_groups: DeadGroups) -> None:
         self.dead_groups = dead_groups
         self.rounds: list[Rollouts] = []
-        self.rewards: list[Tensor] = []
+        self.earnings: list[Earned] = []
+        self.slots: list[Tensor] = []
         self.names: list[str] = []
 
-    def add(self, rollouts: Rollouts, rewards_PG: Tensor, names: list[str]) -> None:
+    def add(self, rollouts: Rollouts, earned: Earned, names: list[str], slots_PGT: Tensor | None = None) -> None:
+        """Args: slots_PGT: the item that each token belongs to (upaya/training/grpo/credit.py), where one does."""
         self.rounds.append(rollouts)
-        self.rewards.append(rewards_PG)
+        self.earnings.append(earned)
+        self.slots.append(torch.full(rollouts.tokens_PGT.shape, WHOLE) if slots_PGT is None else slots_PGT)
         self.names += names
 
     @property
-    def rewards_PG(self) -> Tensor:
-        return torch.cat(self.rewards)
+    def earned(self) -> Earned:
+        return Earned.joined(self.earnings)
+
+    @property
+    def slots_PGT(self) -> Tensor:
+        longest = max(part.shape[2] for part in self.slots)
+        return torch.cat([F.pad(part, (0, longest - part.shape[2]), value=WHOLE) for part in self.slots])
 
     @property
     def rollouts(self) -> Rollouts:
@@ -37,7 +46,7 @@ class Batch:
     @property
     def live(self) -> list[int]:
         """The places of the live groups."""
-        return [int(place) for place in is_live(self.rewards_PG).nonzero()[:, 0]]
+        return [int(place) for place in self.earned.live_P.nonzero()[:, 0]]
 
     @property
     def is_ready(self) -> bool:

@@ -13,27 +13,31 @@ PPO/GRPO, and why:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
+from torch import Tensor
+
 from upaya.corpus.questions import Question
-from upaya.declared.grpo import Condition, Grpo
+from upaya.declared.grpo import Condition, Grpo, RateSchedule
 from upaya.declared.regimes import Regime, Schedule
 from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError
 from upaya.policy.model import Policy, compile_layers
 from upaya.rewards.scoring import score
 from upaya.training.completions.measures import measure, under
-from upaya.training.completions.order import prompt_order
 from upaya.training.completions.rollouts import roll_out
-from upaya.training.grpo.alarm import collapses
+from upaya.training.grpo.alarm import Health, collapses
 from upaya.training.grpo.batch import Batch
+from upaya.training.grpo.credit import earned_under, token_slots
+from upaya.training.grpo.draw import Draw
+from upaya.training.grpo.hints import Giver, beginning
 from upaya.training.grpo.rewarding import Rewarding
-from upaya.training.grpo.switching import Fired, RunningStatistics, fired
+from upaya.training.grpo.switching import Fired, RunningStatistics, fired, reach
 from upaya.training.grpo.update import update
 from upaya.training.steps.checkpoints import Checkpoints
-from upaya.training.steps.engine import engine_for
+from upaya.training.steps.engine import OPTIMISER, engine_for
 from upaya.training.steps.interruption import stoppable
 from upaya.training.steps.run import Run
 
@@ -50,6 +54,8 @@ class GrpoSettings:
         first_step: steps of GRPO that the policy's ancestors took; steps are counted from the warm-up on.
         last_step: where the common budget, or the stage's own limit, ends.
         generated_tokens: tokens that the ancestors' rollouts generated.
+        moments: the optimiser's state to begin with, as `Outcome.moments` has it; None for a fresh one.
+        keep_moments: whether the outcome is to hold the optimiser's state.
     """
 
     regime: str
@@ -61,17 +67,22 @@ class GrpoSettings:
     until: Condition | None
     sampling: SamplingParams
     grpo: Grpo
+    schedule: RateSchedule = field(default_factory=RateSchedule)
     generated_tokens: int = 0
     switched: dict[str, Any] | None = None
+    moments: Mapping[str, Tensor] | None = None
+    keep_moments: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a stage ended: steps and tokens since the warm-up, and what made it hand over (None: the budget's end)."""
+    """Where a stage ended: steps and tokens since the warm-up, what made it hand over (None: the budget's end), and the
+    optimiser's state by name, whole, where it is to be kept."""
 
     total_steps: int
     generated_tokens: int
     handover: Fired | None
+    moments: Mapping[str, Tensor] | None
 
 
 def train(
@@ -106,8 +117,11 @@ class _Loop:
             policy, run.zero, learning_rate=settings.learning_rate, max_grad_norm=grpo.max_grad_norm, betas=grpo.betas
         )
         self.checkpoints, self.history = run.checkpoints(), run.history()
-        self.statistics = RunningStatistics()
+        self.statistics = RunningStatistics(reach(settings.until, grpo.alarm))
+        self.health = Health(grpo.alarm)
+        self.draw = Draw(grpo.sampler, len(questions), run.seed, settings.first_step * grpo.prompts)
         self.rewarding = Rewarding(settings.reward, settings.regime, settings.scored)
+        self.hints = Giver(self.rewarding.hints)
         self.strictness = {name: place for place, name in enumerate(settings.scored)}
         self.step, self.tokens = settings.first_step, settings.generated_tokens
         self.handover: Fired | None = None
@@ -134,8 +148,11 @@ class _Loop:
                 if asked_to_stop and not done:
                     request.stop(f"{self.run.name} is saved at step {self.step}")
         self.history.close()
+        moments = None
+        if settings.keep_moments:
+            moments = {name: part for name, part in self.engine.tensors().items() if name.startswith(OPTIMISER)}
         self.engine.finish()
-        return Outcome(self.step, self.tokens, self.handover)
+        return Outcome(self.step, self.tokens, self.handover, moments)
 
     def _take_step(self) -> bool:
         """A round of rollouts, an update where one is due, a line of the history; whether there was an update."""
@@ -151,9 +168,11 @@ class _Loop:
         watched = {name: record[name] for name in ("success", "entropy", "completion_length")}
         self.statistics.update({**watched, "reward": record["trained"]["reward"], **live})
         self._write(record)
-        for event in events + collapses(self.settings.grpo.alarm, self.statistics):
+        events += collapses(self.settings.grpo.alarm, self.statistics)
+        events += self.health.look(record["skills"], self.statistics)
+        for event in events:
             self._write(event | {"step": self.step})
-        if updating and self.settings.until:
+        if updating and self.settings.until and not self.hints.items:
             self.handover = fired(self.settings.until, self.statistics)
         if self.handover:
             place = {"step": self.step, "regime": self.settings.regime}
@@ -163,16 +182,22 @@ class _Loop:
     def _roll_out(self) -> dict[str, Any]:
         """Sample and score a round of prompts, and add it to the batch; the step's record."""
         settings, step = self.settings, self.step
-        chosen = prompt_order(len(self.questions), step, settings.grpo.prompts, self.run.seed)
+        chosen = self.draw.next(settings.grpo.prompts)
         questions = [self.questions[i] for i in chosen]
+        hinted = self.hints.next(self.statistics)
+        begun = [self.policy.after_opening(beginning(question, hinted)) for question in questions]
         rollouts = roll_out(
-            self.engine, [self.prompt(i) for i in chosen], settings.grpo.group_size, settings.sampling,
-            seed=self.run.seed, step=step,
+            self.engine, [self.prompt(i) + self._encoded(begin) for i, begin in zip(chosen, begun, strict=True)],
+            settings.grpo.group_size, settings.sampling, seed=self.run.seed, step=step,
         )  # fmt: skip
-        scores = score(rollouts.texts(self.policy), questions, settings.scored)
+        scores = score(rollouts.texts(self.policy, begun), questions, settings.scored)
         solved_P = scores.exact_PG.all(dim=1)
-        rewards_PG, weights = self.rewarding.rewards(step - settings.first_step, scores.rewards_PG, solved_P)
-        self.batch.add(rollouts, rewards_PG, [question.id for question in questions])
+        earned, weights = self.rewarding.trained(
+            step - settings.first_step, earned_under(settings.scored, scores), solved_P
+        )
+        self.draw.saw(chosen, scores)
+        slots = token_slots(self.policy, rollouts, scores.said, begun) if earned.items_PGS is not None else None
+        self.batch.add(rollouts, earned, [question.id for question in questions], slots)
         self.step += 1
         self.tokens += int(rollouts.lengths_PG.sum())
         return {
@@ -182,16 +207,22 @@ class _Loop:
                 "regime": sum(share * self.strictness[name] for name, share in weights.items()),
                 "weight": weights,
             },
-            **measure(rollouts, scores),
-            "trained": under(rewards_PG, scores.exact_PG),
+            **measure(rollouts, scores, questions),
+            "trained": under(earned.rewards_PG, scores.exact_PG),
+            **({"hinted_items": hinted} if self.hints.hints.items else {}),
             "generated_tokens": self.tokens,
         }
+
+    def _encoded(self, begin: str) -> list[int]:
+        return list(self.policy.tokenizer(begin, add_special_tokens=False)["input_ids"]) if begin else []
 
     def _update(self) -> dict[str, Any] | None:
         """The optimiser steps of the batch; what they did, None where every group is dead."""
         settings = self.settings
+        taken, steps = self.step - 1 - settings.first_step, settings.last_step - settings.first_step
+        rate = settings.schedule.at(taken, steps)
         try:
-            done = update(self.policy, self.engine, self.batch, settings.grpo, settings.sampling, self.reference)
+            done = update(self.policy, self.engine, self.batch, settings.grpo, settings.sampling, self.reference, rate)
         except UserError as error:
             raise UserError(
                 f"{self.run.name}: step {self.step} is not taken: {error}. {_kept(self.checkpoints)} A smaller "
@@ -206,6 +237,9 @@ class _Loop:
     def _save(self) -> None:
         state = {
             "statistics": self.statistics.state_dict(),
+            "draw": self.draw.state_dict(),
+            "health": self.health.state_dict(),
+            "hints": self.hints.state_dict(),
             "rewarding": self.rewarding.state_dict(),
             "generated_tokens": self.tokens,
             "history_offset": self.history.offset,
@@ -218,10 +252,15 @@ class _Loop:
         checkpoint = self.checkpoints.latest()
         self.history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
         if checkpoint is None:
+            if self.settings.moments:
+                self.engine.load_tensors({**self.engine.tensors(), **self.settings.moments})
             return False
         state = checkpoint.state
         self.engine.load_tensors(checkpoint.tensors)
         self.statistics.load_state_dict(state["statistics"])
+        self.draw.load_state_dict(state["draw"])
+        self.health.load_state_dict(state["health"])
+        self.hints.load_state_dict(state["hints"])
         self.rewarding.load_state_dict(state["rewarding"])
         self.step, self.tokens = checkpoint.step, state["generated_tokens"]
         self.handover = Fired(**state["handover"]) if state["handover"] else None

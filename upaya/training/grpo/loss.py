@@ -40,7 +40,7 @@ def completion_weights(lengths: Tensor, counted: Tensor, loss: Loss, max_new_tok
 def policy_loss(
     logprobs_RT: Tensor,
     old_logprobs_RT: Tensor,
-    advantages_R: Tensor,
+    advantages_RT: Tensor,
     mask_RT: Tensor,
     weights_R: Tensor,
     loss: Loss,
@@ -56,7 +56,7 @@ def policy_loss(
         logprobs_RT: log-probabilities under the policy, differentiable.
         old_logprobs_RT: log-probabilities under the policy that sampled; `logprobs_RT.detach()` where it is the same:
             the ratio is then 1 in value and has the gradient of log π.
-        advantages_R: one advantage for all tokens of a completion.
+        advantages_RT: of each token; [R, 1] where all tokens of a completion have the same.
         mask_RT: True at the tokens that count; what stands elsewhere is without effect.
         weights_R: from `completion_weights`.
         reference_logprobs_RT: log-probabilities under the reference; needed where loss.kl is above 0.
@@ -65,7 +65,6 @@ def policy_loss(
     if loss.type == "gspo":
         moved = (moved.sum(-1, keepdim=True) / mask_RT.sum(-1, keepdim=True).clamp(min=1)).expand_as(moved)
     ratio = moved.exp()
-    advantages_RT = advantages_R[..., None]
     if loss.type == "cispo":
         limited = ratio.clamp(max=1 + loss.epsilon_high)
         surrogate = limited.detach() * advantages_RT * logprobs_RT

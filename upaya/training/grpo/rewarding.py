@@ -9,6 +9,7 @@ from torch import Tensor
 
 from upaya.declared.regimes import (
     Annealed,
+    Hints,
     Ladder,
     Mixed,
     PerGroup,
@@ -17,7 +18,7 @@ from upaya.declared.regimes import (
     names_in,
 )
 from upaya.errors import UserError
-from upaya.rewards.groups import is_live
+from upaya.training.grpo.credit import Earned
 
 
 class Rewarding:
@@ -36,12 +37,17 @@ class Rewarding:
             each: deque(maxlen=reward.window if isinstance(reward, Ladder) else 1) for each in self.names
         }
 
-    def rewards(self, step: int, rewards_PG: Mapping[str, Tensor], solved_P: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The rewards to train on, [P, G], and the weight that each regime has in them (they add up to 1).
+    @property
+    def hints(self) -> Hints:
+        """What is given of the right answers: as the regime says, of a schedule the first of its regimes."""
+        return self.reward.hints if isinstance(self.reward, Regime) else self.reward.regimes[0].hints
+
+    def trained(self, step: int, earned: Mapping[str, Earned], solved_P: Tensor) -> tuple[Earned, dict[str, float]]:
+        """What to train on, and the weight that each regime has in it (they add up to 1).
 
         Args:
             step: steps taken in this stage before this one.
-            rewards_PG: regime name → rewards of this step's rollouts.
+            earned: regime name → what this step's rollouts have earned.
             solved_P: bool [P], groups whose completions are all exactly right.
         """
         self.event = None
@@ -50,36 +56,35 @@ class Rewarding:
                 moved = min(1.0, step / steps)
                 if step == steps:
                     self.event = self._changed(self.names[0], self.names[1], f"annealed over {steps} steps", None)
-                return self._blend(rewards_PG, [1 - moved, moved])
+                return self._blend(earned, [1 - moved, moved])
             case Mixed(blend=blend):
-                return self._blend(rewards_PG, [share.weight for share in blend])
+                return self._blend(earned, [share.weight for share in blend])
             case Ladder():
                 name = self.names[self.rung]
-                self._climb_or_fall(rewards_PG, solved_P, self.reward)
-                return rewards_PG[name], {each: float(each == name) for each in self.names}
+                self._climb_or_fall(earned, solved_P, self.reward)
+                return earned[name], {each: float(each == name) for each in self.names}
             case PerGroup():
-                return self._per_group(rewards_PG)
-        return rewards_PG[self.name], {self.name: 1.0}
+                return self._per_group(earned)
+        return earned[self.name], {self.name: 1.0}
 
-    def _blend(self, rewards_PG: Mapping[str, Tensor], weights: list[float]) -> tuple[Tensor, dict[str, float]]:
+    def _blend(self, earned: Mapping[str, Earned], weights: list[float]) -> tuple[Earned, dict[str, float]]:
         shares = [weight / sum(weights) for weight in weights]
-        mixed = torch.stack([share * rewards_PG[name] for name, share in zip(self.names, shares, strict=True)]).sum(0)
+        mixed = Earned.blended([earned[name] for name in self.names], shares)
         return mixed, dict(zip(self.names, shares, strict=True))
 
-    def _per_group(self, rewards_PG: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        chosen = rewards_PG[self.names[-1]].clone()
-        by = torch.full((len(chosen),), len(self.names) - 1)
-        for place in reversed(range(len(self.names) - 1)):
-            live = is_live(rewards_PG[self.names[place]])
-            chosen[live] = rewards_PG[self.names[place]][live]
-            by[live] = place
-        return chosen, {name: (by == place).double().mean().item() for place, name in enumerate(self.names)}
+    def _per_group(self, earned: Mapping[str, Earned]) -> tuple[Earned, dict[str, float]]:
+        parts = [earned[name] for name in self.names]
+        by = torch.full((len(parts[0].rewards_PG),), len(parts) - 1)
+        for place in reversed(range(len(parts) - 1)):
+            by[parts[place].live_P] = place
+        weights = {name: (by == place).double().mean().item() for place, name in enumerate(self.names)}
+        return Earned.chosen(parts, by), weights
 
-    def _climb_or_fall(self, rewards_PG: Mapping[str, Tensor], solved_P: Tensor, ladder: Ladder) -> None:
+    def _climb_or_fall(self, earned: Mapping[str, Earned], solved_P: Tensor, ladder: Ladder) -> None:
         """Decide on the rung of the next step."""
         open_groups = max(1, int((~solved_P).sum()))
         for name in self.names:
-            self._live[name].append(float((is_live(rewards_PG[name]) & ~solved_P).sum()) / open_groups)
+            self._live[name].append(float((earned[name].live_P & ~solved_P).sum()) / open_groups)
         shares = [sum(self._live[name]) / len(self._live[name]) for name in self.names]
         if len(self._live[self.names[0]]) < ladder.window:
             return

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from upaya.declared.grpo import AllOf, AnyOf, Condition, LiveShare, Plateau, Steps, SuccessRate
+from upaya.declared.grpo import Alarm, AllOf, AnyOf, Condition, LiveShare, Plateau, Steps, SuccessRate
 from upaya.declared.validation import Declared
 
 
@@ -29,7 +29,8 @@ class RunningStatistics:
     Series: `success`, `reward` (as trained on) and `live/<regime>`.
     """
 
-    def __init__(self, longest_window: int = 1000) -> None:
+    def __init__(self, longest_window: int) -> None:
+        """Args: longest_window: steps that the longest question reaches back (`reach`)."""
         self.steps = 0
         self.longest_window = longest_window
         self.series: dict[str, deque[float]] = {}
@@ -51,6 +52,19 @@ class RunningStatistics:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
         self.series = {name: deque(values, maxlen=self.longest_window) for name, values in state["series"].items()}
+
+
+def reach(condition: Condition | None, alarm: Alarm) -> int:
+    """How many steps back a condition and the alarm look."""
+    alarmed = max(4 * alarm.window, 3 * alarm.health_window)
+    match condition:
+        case SuccessRate(window=window) | LiveShare(window=window):
+            return max(alarmed, window)
+        case Plateau(window=window):
+            return max(alarmed, 2 * window)
+        case AnyOf(of=parts) | AllOf(of=parts):
+            return max(reach(part, alarm) for part in parts)
+    return alarmed
 
 
 def fired(condition: Condition, statistics: RunningStatistics) -> Fired | None:

@@ -14,7 +14,6 @@ from upaya.policy.model import Policy
 from upaya.training.completions.logprobs import completion_logprobs
 from upaya.training.completions.micro_batches import micro_batches
 from upaya.training.completions.packing import length_mask
-from upaya.training.grpo.advantages import group_advantages
 from upaya.training.grpo.batch import Batch
 from upaya.training.grpo.loss import LossMetrics, completion_weights, policy_loss
 from upaya.training.steps import processes
@@ -30,7 +29,8 @@ class Update:
         clipped: share of tokens whose ratio was clipped, over all optimiser steps; 0 where there is but one.
         kl: k3 divergence from the reference per token, None where none is kept.
         live_groups: groups that it was made from.
-        step_scale: what the learning rate was multiplied by.
+        rate: what the learning rate was multiplied by.
+        encouraged: share of the advantages' sum of absolute values that made tokens likelier; the rest punished.
     """
 
     loss: float
@@ -38,16 +38,24 @@ class Update:
     clipped: float
     kl: float | None
     live_groups: int
-    step_scale: float
+    rate: float
+    encouraged: float
 
 
 def update(
-    policy: Policy, engine: Engine, batch: Batch, grpo: Grpo, sampling: SamplingParams, reference: Policy | None = None
+    policy: Policy,
+    engine: Engine,
+    batch: Batch,
+    grpo: Grpo,
+    sampling: SamplingParams,
+    reference: Policy | None = None,
+    rate: float = 1.0,
 ) -> Update | None:
     """Take the optimiser steps of one batch; None where every group is dead.
 
     Args:
         reference: what the policy is held close to; needed where grpo.loss.kl is above 0.
+        rate: what the learning rate is multiplied by.
 
     Raises:
         UserError: a loss or a gradient is not finite; the step that would have used it is not taken.
@@ -59,7 +67,6 @@ def update(
     lesson = _Lesson(policy, batch, grpo, sampling, reference)
     groups = list(range(len(batch.names))) if grpo.loss.dead_groups_count else live
     parts = [groups[start :: grpo.mini_batches] for start in range(grpo.mini_batches)]
-    scale = batch.step_scale
     losses, norms, clipped, kl, tokens = [], [], 0.0, 0.0, 0
     policy.model.train()
     for part in grpo.iterations * parts:
@@ -77,7 +84,7 @@ def update(
             if counts:
                 clipped, kl = clipped + metrics.clipped, kl + metrics.kl
                 tokens += int(lesson.lengths_PG.flatten()[rows].sum())
-        norms.append(engine.step(scale))
+        norms.append(engine.step(rate * batch.step_scale))
     everyone = processes.gathered((losses, clipped, kl, tokens))
     losses = [sum(parts) for parts in zip(*(own[0] for own in everyone), strict=True)]
     clipped, kl, tokens = (sum(parts) for parts in zip(*(own[1:] for own in everyone), strict=True))
@@ -87,7 +94,8 @@ def update(
         clipped=clipped / max(1, tokens),
         kl=kl / max(1, tokens) if reference is not None else None,
         live_groups=len(live),
-        step_scale=scale,
+        rate=rate * batch.step_scale,
+        encouraged=lesson.encouraged,
     )
 
 
@@ -104,9 +112,12 @@ class _Lesson:
         self.policy, self.grpo, self.sampling, self.reference = policy, grpo, sampling, reference
         self.rollouts = rollouts = batch.rollouts
         self.prompt_names = batch.names
-        self.advantages_R = group_advantages(batch.rewards_PG, grpo.scale_rewards).float().flatten()
+        self.advantages_RT = batch.earned.advantages(grpo.scale_rewards, batch.slots_PGT).float().flatten(0, 1)
         kept_PG = rollouts.finished_PG if grpo.loss.mask_truncated else torch.ones_like(rollouts.finished_PG)
         self.lengths_PG = rollouts.lengths_PG * kept_PG
+        pushes = self.advantages_RT[length_mask(self.lengths_PG.flatten(), self.advantages_RT.shape[1])]
+        total = pushes.abs().sum().item()
+        self.encouraged = pushes.clamp(min=0).sum().item() / total if total else 0.0
         self.group_size = self.lengths_PG.shape[1]
 
     def weights(self, part: Sequence[int], groups: Sequence[int], parts: int) -> Tensor:
@@ -140,7 +151,7 @@ class _Lesson:
         tokens_RT = rollouts.tokens_PGT.flatten(0, 1)[rows, :longest]
 
         def logprobs_under(policy: Policy) -> Tensor:
-            return completion_logprobs(policy, prompts, of_row, tokens_RT, lengths, self.sampling.temperature)
+            return completion_logprobs(policy, prompts, of_row, tokens_RT, lengths, self.sampling)
 
         with torch.autocast(self.policy.model.device.type, torch.bfloat16, enabled=grpo.precision == "bfloat16"):
             logprobs_RT = logprobs_under(self.policy)
@@ -153,7 +164,7 @@ class _Lesson:
         return policy_loss(
             logprobs_RT,
             logprobs_RT.detach() if on_policy else rollouts.logprobs_PGT.flatten(0, 1)[rows, :longest],
-            self.advantages_R[rows],
+            self.advantages_RT[rows, :longest],
             length_mask(self.lengths_PG.flatten()[rows], longest),
             weights_R,
             grpo.loss,

@@ -13,6 +13,7 @@ from upaya.declared.sampling import SamplingParams
 from upaya.declared.warmup import UntilScore, Warmup
 from upaya.policy.model import Policy
 from upaya.rewards.scoring import score
+from upaya.sampling.philox import Stream
 from upaya.training.completions.logprobs import completion_logprobs
 from upaya.training.completions.measures import measure
 from upaya.training.completions.micro_batches import micro_batches
@@ -54,11 +55,14 @@ def warm_up(
         """Measure every so often, adding what was found to the step's record."""
         if step % until.every and step != params.max_steps:
             return False
-        rollouts = roll_out(engine, prompts, until.samples, sampling, seed=run.seed, step=step)
+        rollouts = roll_out(
+            engine, prompts, until.samples, sampling, seed=run.seed, step=step, stream=Stream.VALIDATION
+        )
         scores = score(rollouts.texts(policy), asked, regimes)
         share = _share(scores.rewards_PG[until.regime], regimes, until)
-        record["validation"] = {"score": share, **measure(rollouts, scores)}
-        return share >= until.score or step == params.max_steps
+        found = measure(rollouts, scores, asked)
+        record["validation"] = {"score": share, **found}
+        return until.is_reached(share, found["skills"]) or step == params.max_steps
 
     return train_supervised(policy, engine, Plan(losses.at, rate, stop, params.max_steps, until.every), run)
 

@@ -20,6 +20,7 @@ from upaya.policy.model import Policy
 from upaya.training.steps import processes
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+OPTIMISER = "optimiser."  # what the names of its state begin with
 
 
 class Engine:

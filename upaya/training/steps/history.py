@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from upaya.errors import UserError
 from upaya.files import dumps
 from upaya.training.steps import processes
 
@@ -30,9 +31,15 @@ class History:
         self._file.flush()
 
     def truncate(self, offset: int) -> None:
-        """Forget what was written after `offset`."""
+        """Forget what was written after `offset`. Raises UserError where less than that is there."""
         if processes.rank():
             return
+        size = self.path.stat().st_size
+        if size < offset:
+            raise UserError(
+                f"{self.path}: {size} bytes, while its checkpoint remembers {offset}: the file was changed "
+                f"or damaged. Remove the folder {self.path.parent} to start this stage over."
+            )
         self._file.truncate(offset)
         self._file.seek(0, os.SEEK_END)
 

@@ -1,0 +1,179 @@
+"""The same curricula with other seeds: what one run cannot say. Each seed is a DVC experiment of its own.
+
+python -m flows.seeds lenient-strict strict-only --seeds 11-20
+python -m flows.seeds lenient-strict --seeds 1-5 --split validation --label whole \\
+    --set params/regimes.yaml:regimes.lenient.credit=completion
+
+A seed makes everything anew from the base model on; the questions stay. What was made before is found in the run cache.
+What is to be chosen is chosen on validation questions (`--split validation`) and on seeds that no result is told of.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+
+import dvc.api
+import typer
+from prefect import Task, flow
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, Failed, State
+
+from tasks.dvc import stage_environment
+from upaya.declared.curricula import load_curricula
+from upaya.declared.validation import Name, read_yaml, validated
+from upaya.errors import UserError, nearest, shown_to_user
+from upaya.files import write_json
+from upaya.measuring.comparison import Arm
+from upaya.measuring.seeds import show_seeds, summarised
+from upaya.paths import ARMS, CURRICULA, SEEDS
+from upaya.rewards.regimes import load_regimes
+
+
+class Split(StrEnum):
+    test = "test"
+    validation = "validation"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is built with every seed.
+
+    Attributes:
+        label: what the experiments and the report are called.
+        settings: changes to params/, FILE:KEY=VALUE in DVC's notation (Hydra's basic override grammar).
+    """
+
+    arms: list[str]
+    split: Split = Split.test
+    label: str = "declared"
+    settings: list[str] = field(default_factory=list)
+
+    def experiment(self, seed: int) -> str:
+        """The name of a seed's experiment."""
+        of = self.label if self.split == Split.test else f"{self.label}-{self.split.value}"
+        return f"{of}-seed-{seed}"
+
+    def changes(self, seed: int) -> list[str]:
+        """All that a seed's experiment sets."""
+        own = [change for setting in self.settings for change in everywhere(setting)]
+        return [f"{CURRICULA}:seed={seed}", f"{CURRICULA}:evaluation.split={self.split.value}", *own]
+
+
+@flow(name="seeds", persist_result=False)
+def over_seeds(variant: Variant, seeds: list[int]) -> State:
+    """Build every arm with every seed, and show means and ranges. Raises nothing: a seed that fails ends the flow."""
+    found: dict[int, list[Arm]] = {}
+    for seed in seeds:
+        state = experiment(variant, seed)(return_state=True)
+        if not state.is_completed():
+            return Failed(message=state.message)
+        found[seed] = [_read(arm, variant.experiment(seed)) for arm in variant.arms]
+    rows = summarised(found)
+    declared = {"split": variant.split.value, "settings": variant.settings, "seeds": seeds}
+    write_json(SEEDS / f"{variant.label}-{variant.split.value}.json", {**declared, "arms": rows})
+    show_seeds(rows, variant.split.value)
+    return Completed(message=f"{len(variant.arms)} arms with {len(seeds)} seeds")
+
+
+def experiment(variant: Variant, seed: int) -> Task[[], State]:
+    """The Prefect task that builds a variant with one seed, in a temporary copy of the checkout."""
+    name = variant.experiment(seed)
+
+    def run() -> State:
+        command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--force", "--name", name]
+        for change in variant.changes(seed):
+            command += ["--set-param", change]
+        code = subprocess.run(
+            [*command, *(f"arm@{arm}" for arm in variant.arms)], check=False, env=stage_environment()
+        ).returncode
+        if code:
+            return Failed(message=f"{name} failed; its message stands above (exit code {code})")
+        return Completed(message=f"experiment {name}")
+
+    return Task(run, name=name, cache_policy=NO_CACHE, persist_result=False)
+
+
+def everywhere(setting: str) -> Iterator[str]:
+    """The change itself, and the same for every other place that holds the same node by a YAML alias: an anchor that
+    stands for a regime in several places means one regime. Raises UserError."""
+    file, colon, change = setting.partition(":")
+    key, equals, value = change.partition("=")
+    path = Path(file)
+    if not (colon and equals) or not path.is_file():
+        raise UserError(f"--set {setting}: expected FILE:KEY=VALUE, as in {CURRICULA}:grpo.group_size=16")
+    *inner, last = key.split(".")
+    node = content = read_yaml(path)
+    for part in inner:
+        if not isinstance(node, dict) or part not in node:
+            raise UserError(f"--set {setting}: {path} has no key {key!r}")
+        node = node[part]
+    for place in _places(content, node):  # YAML's aliases of a node are one object
+        yield f"{path}:{'.'.join([*place, last])}={value}"
+
+
+def _places(content: Any, node: Any) -> list[list[str]]:
+    """The keys that lead to a node, for each place where it stands."""
+    if content is node:
+        return [[]]
+    if isinstance(content, dict):
+        children = [(str(key), child) for key, child in content.items()]
+    elif isinstance(content, list):
+        children = [(str(place), child) for place, child in enumerate(content)]
+    else:
+        return []
+    return [[key, *rest] for key, child in children for rest in _places(child, node)]
+
+
+def _read(arm: str, name: str) -> Arm:
+    path = ARMS / f"{arm}.json"
+    return validated(Arm, json.loads(dvc.api.read(str(path), rev=name)), f"{path} of experiment {name}")
+
+
+def seeds_in(text: str) -> list[int]:
+    """`11-20` or `1,2,7`. Raises UserError."""
+    try:
+        first, dash, last = text.partition("-")
+        seeds = list(range(int(first), int(last) + 1)) if dash else [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds: expected different whole numbers, as in 11-20 or 1,2,7, not {text!r}")
+    return seeds
+
+
+def main(
+    arms: Annotated[list[str], typer.Argument(help="arms under `compare` in params/curricula.yaml")],
+    seeds: Annotated[str, typer.Option(help="11-20, or 1,2,7")],
+    split: Annotated[Split, typer.Option(help="questions to evaluate on; validation while choosing")] = Split.test,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="FILE:KEY=VALUE, as `dvc exp run -S`")] = None,
+    label: Annotated[str, typer.Option(help="what experiments and report are called")] = "declared",
+) -> None:
+    """Build ARMS with several seeds, and show means and ranges."""
+    os.chdir(Path(__file__).parents[1])
+    with shown_to_user():
+        if settings and label == "declared":
+            raise UserError("--set: give what differs from the declared parameters a name of its own: --label NAME")
+        validated(Name, label, "--label")
+        known = load_curricula(load_regimes()).compare
+        for arm in arms:
+            if arm not in known:
+                raise UserError(f"params/curricula.yaml: key 'compare': no arm {arm!r}; {nearest(arm, known)}")
+        variant = Variant(arms, split, label, settings or [])
+        variant.changes(0)  # refused before anything is built
+        state = over_seeds(variant, seeds_in(seeds), return_state=True)
+    raise SystemExit(0 if state.is_completed() else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,221 @@
+"""Credit item by item, and what is told of mistakes."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upaya.corpus.answers import gold_completion, parse
+from upaya.corpus.questions import Question
+from upaya.declared.regimes import Hints, Regime
+from upaya.policy.model import Policy
+from upaya.rewards.components import BY_ITEM, component
+from upaya.rewards.items import item_values, right_items, said_items
+from upaya.rewards.scoring import score
+from upaya.sampling.decoding import Rollouts
+from upaya.training.grpo.credit import WHOLE, Earned, token_slots
+from upaya.training.grpo.hints import Giver, beginning
+from upaya.training.grpo.switching import RunningStatistics
+from upaya.training.sft.from_scratch import from_config, train_tokenizer
+
+ALTERNATIVES = ["善", "不善", "无记"]
+
+
+def asked(answer: object, answer_type: str, **more: object) -> Question:
+    fixed = {"id": "q", "kind": "k", "split": "train", "key": "k", "prompt": "?", "reasoning": "", "source": "s"}
+    answers = {"answer": answer, "answer_traditional": answer, "answer_type": answer_type, "prompt_traditional": "?"}
+    return Question.model_validate({**fixed, **answers, **more})
+
+
+LIST = asked(["无记", "有对", "善及不善"], "ordered_list", choices=[ALTERNATIVES, ["有对", "无对"], ALTERNATIVES])
+SET = asked(["善", "不善", "无记"], "set")
+LENIENT = Regime.model_validate({"components": {"format": {"weight": 0.1}, "positions": {"weight": 0.9}}})
+ITEMWISE = LENIENT.model_copy(update={"credit": "item"})
+
+
+def says(*items: str) -> str:
+    return gold_completion(list(items), "")
+
+
+def earned(texts: list[str], question: Question, regime: Regime) -> Earned:
+    return Earned.under("r", regime, score([texts], [question], {"r": regime}))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("positions", [0, 0, 0]), ("offered", [1, 0, 1]), ("shared", [0, 0, 0.5]), ("resemblance", [0, 0.5, 0.25])],
+)
+def test_each_rung_values_an_item_in_its_own_way(name: str, values: list[float]) -> None:
+    completion = (
+        parse(says("善", "无对吗"[:1] + "对", "善")) if name == "resemblance" else parse(says("善", "何", "善"))
+    )
+    found = item_values(BY_ITEM[name], said_items(completion, LIST), completion, LIST)
+    assert found == pytest.approx(values) and component(name)(completion, LIST) == pytest.approx(sum(values) / 3)
+
+
+def test_items_of_a_set_are_compared_with_those_they_equal() -> None:
+    completion = parse(says("无记", "何", "善"))
+    assert [item.slot for item in said_items(completion, SET)] == [2, 1, 0]  # the stranger with what is left
+    assert component("positions")(completion, SET) == pytest.approx(2 / 3)
+
+
+def test_one_too_many_is_compared_with_nothing_and_lowers_the_whole() -> None:
+    completion = parse(says("无记", "有对", "善及不善", "善"))
+    assert [item.slot for item in said_items(completion, LIST)] == [0, 1, 2, None]
+    assert component("positions")(completion, LIST) == pytest.approx(3 / 4)
+
+
+items = st.lists(st.sampled_from(["无记", "有对", "善及不善", "善", "无对", "何"]), min_size=0, max_size=5)
+
+
+@given(st.lists(items, min_size=2, max_size=6))
+def test_the_mean_over_the_items_is_what_the_whole_earns(group: list[list[str]]) -> None:
+    """What items are told adds up to what a completion is told, for answers of as many items as the right one."""
+    texts = [says(*said) if said else "" for said in group]
+    found, whole = earned(texts, LIST, ITEMWISE), earned(texts, LIST, LENIENT)
+    assert found.items_PGS is not None and whole.items_PGS is None
+    assert torch.equal(found.rewards_PG, whole.rewards_PG)
+    for g, text in enumerate(texts):
+        if len(said_items(parse(text), LIST)) <= len(right_items(LIST)):
+            assert found.items_PGS[0, g].mean().item() == pytest.approx(found.rewards_PG[0, g].item())
+
+
+@given(st.lists(st.sampled_from(["第六意识", "第六", "意识", "", "何"]), min_size=2, max_size=6))
+def test_with_one_item_it_is_credit_for_the_completion(group: list[str]) -> None:
+    question, texts = asked("第六意识", "term"), [gold_completion(said, "") for said in group]
+    regime = Regime.model_validate(
+        {
+            "components": {"format": {"weight": 0.1}, "resemblance": {"weight": 0.9}},
+            "penalties": {"malformed": 0.5, "wrong": 0.2},
+            "floor": -1,
+            "credit": "item",
+        }
+    )
+    found = earned(texts, question, regime)
+    assert found.items_PGS is not None
+    assert torch.allclose(found.items_PGS[:, :, 0], found.rewards_PG)
+    slots = torch.tensor([[[0, WHOLE]] * len(group)])
+    told = found.advantages("none", slots)
+    assert torch.allclose(told[..., 0], told[..., 1])
+
+
+def test_a_group_is_live_where_one_item_is() -> None:
+    texts = [says("无记", "无对", "善"), says("善", "有对", "善")]  # one right each
+    assert not earned(texts, LIST, LENIENT).live_P.any() and earned(texts, LIST, ITEMWISE).live_P.all()
+    told = earned(texts, LIST, ITEMWISE).advantages("none", torch.tensor([[[0, 1, 2, WHOLE]] * 2]))
+    assert told[0].tolist() == [pytest.approx([0.45, -0.45, 0, 0]), pytest.approx([-0.45, 0.45, 0, 0])]
+
+
+@pytest.mark.parametrize("punishment", [0.0, 0.3, 1.0])
+def test_punishment_weighs_what_lies_below_the_mean(punishment: float) -> None:
+    texts = [says("无记", "有对", "善及不善"), says("何", "何", "何")]
+    regime = LENIENT.model_copy(update={"punishment": punishment})
+    told = earned(texts, LIST, regime).advantages("none", torch.full((1, 2, 1), WHOLE)).flatten().tolist()
+    assert told == pytest.approx([0.45, -0.45 * punishment])
+
+
+def test_scaling_by_the_mean_weighs_a_rare_success_by_its_rarity() -> None:
+    texts = [says("无记", "有对", "善及不善")] + [says("何", "何", "何")] * 7
+    regime = Regime.model_validate({"components": {"positions": {"weight": 1}}})
+    told = earned(texts, LIST, regime).advantages("mean", torch.full((1, 8, 1), WHOLE)).flatten().tolist()
+    assert told == pytest.approx([7.0] + [-1.0] * 7, rel=1e-2)  # (1 − p) / p and −1 for p = 1/8
+
+
+def test_an_item_is_divided_by_the_mean_of_all_that_ask_for_the_same() -> None:
+    regime = Regime.model_validate({"components": {"positions": {"weight": 1}}, "credit": "item"})
+    questions = [
+        asked(["善", "有对"], "ordered_list", skills=["三性", "有对无对"]),
+        asked(["无对", "无记"], "ordered_list", skills=["有对无对", "三性"]),
+    ]
+    texts = [[says("善", "有对"), says("何", "何")], [says("无对", "何"), says("无对", "何")]]
+    found = Earned.under("r", regime, score(texts, questions, {"r": regime}))
+    told = found.advantages("mean", torch.tensor([[[0, 1]] * 2] * 2))
+    # 三性 is right in one of four, 有对无对 in three of four; the second group's items are all alike.
+    assert told[0].flatten().tolist() == pytest.approx([0.5 / 0.25, 0.5 / 0.75, -0.5 / 0.25, -0.5 / 0.75], rel=1e-3)
+    assert (told[1] == 0).all()
+
+
+def test_a_blend_of_regimes_blends_credit_and_punishment() -> None:
+    texts = [says("无记", "无对", "善"), says("善", "有对", "善及不善")]
+    mild = earned(texts, LIST, ITEMWISE.model_copy(update={"punishment": 0.0}))
+    plain = earned(texts, LIST, LENIENT)
+    found = Earned.blended([mild, plain], [0.5, 0.5])
+    assert mild.items_PGS is not None and found.items_PGS is not None
+    assert torch.allclose(found.items_PGS, (mild.items_PGS + plain.rewards_PG[..., None]) / 2)
+    assert found.punishment_P.tolist() == [0.5]
+    by_group = Earned.chosen([mild, plain], torch.tensor([1]))
+    assert by_group.items_PGS is not None and torch.equal(by_group.items_PGS[..., 0], plain.rewards_PG)
+
+
+# --- which token belongs to which item --------------------------------------------------------------------------------
+
+LINES = ["眼界，有见／无见者，无见。", "色界，有见／无见者，有见。", "<answer>无记、有对、善及不善</answer>"] * 5
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
+             "num_key_value_heads": 1, "max_position_embeddings": 128}  # fmt: skip
+    return from_config({"model_type": "llama", **sizes}, train_tokenizer(LINES, 400), seed=1)
+
+
+@given(st.lists(st.integers(0, 399), max_size=30))
+def test_tokens_start_where_the_text_before_them_ends(policy: Policy, tokens: list[int]) -> None:
+    """Any tokens, also such as make no whole character."""
+    tokens = [token for token in tokens if token < len(policy.tokenizer) and token not in policy.eos_ids]
+    starts, text = policy.token_starts(tokens), policy.decode(tokens)
+    assert len(starts) == len(tokens) and starts == sorted(starts) and all(start <= len(text) for start in starts)
+    for place in range(len(tokens)):
+        before = policy.decode(tokens[:place])
+        if not before.endswith("\N{REPLACEMENT CHARACTER}"):
+            assert starts[place] == len(before)
+
+
+def test_items_are_found_among_the_tokens(policy: Policy) -> None:
+    text = "<think></think><answer>无记、何善、善及不善</answer>"
+    tokens = policy.encode_completion(text)
+    rollouts = Rollouts(
+        [[0]], torch.tensor([[tokens, tokens]]), torch.tensor([[len(tokens), len(tokens)]]),
+        *(torch.zeros(1, 2, len(tokens)) for _ in range(3)), torch.ones(1, 2, dtype=torch.bool),
+    )  # fmt: skip
+    found = token_slots(policy, rollouts, score([[text, text]], [LIST], {"r": ITEMWISE}).said)
+    assert torch.equal(found[0, 0], found[0, 1])
+    pieces: dict[int, str] = {}
+    for place, (slot, start) in enumerate(zip(found[0, 0].tolist(), policy.token_starts(tokens), strict=True)):
+        end = [*policy.token_starts(tokens), len(text)][place + 1] if place + 1 < len(tokens) else len(text)
+        pieces[slot] = pieces.get(slot, "") + text[start:end]
+    assert [pieces[slot].rstrip("、<") for slot in range(3)] == ["无记", "何善", "善及不善"]
+    assert math.isclose(len("".join(pieces.values())), len(text))
+
+
+def test_a_hint_is_the_beginning_of_the_right_answer_and_leaves_something_to_say() -> None:
+    whole = gold_completion(LIST.answer, "")
+    assert [beginning(LIST, items) for items in (0, 1, 2)] == [
+        "",
+        whole[: whole.index("有对")],
+        whole[: whole.index("善及")],
+    ]
+    assert beginning(LIST, 9) == beginning(LIST, 2)
+    assert beginning(asked("第六意识", "term"), 1) == ""
+
+
+def test_hints_grow_fewer_with_success_and_never_more() -> None:
+    giver, statistics, given = Giver(Hints(items=4, gone_at=0.5, window=1)), RunningStatistics(100), []
+    for success in (0.0, 0.2, 0.1, 0.3, 0.5, 0.0):
+        given.append(giver.next(statistics))
+        statistics.update({"success": success})
+        state = giver.state_dict()
+        giver = Giver(Hints(items=4, gone_at=0.5, window=1))
+        giver.load_state_dict(state)
+    assert given == [4, 4, 2, 2, 2, 0] and giver.next(statistics) == 0
+
+
+def test_what_was_given_is_scored_with_the_rest_and_has_no_tokens(policy: Policy) -> None:
+    begin, rest = "<think></think><answer>无记、", "有对、善</answer>"
+    tokens = policy.encode_completion(rest)
+    assert policy.decode(tokens, begin) == begin + rest
+    starts = policy.token_starts(tokens, begin)
+    assert starts[0] == len(begin) and starts[-1] == len(begin + rest)
+    assert starts == [start + len(begin) for start in policy.token_starts(tokens)]

@@ -1,0 +1,183 @@
+"""What completions have earned under the reward trained on, and what each of their tokens is told of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from upaya.declared.grpo import Scaling
+from upaya.declared.regimes import Regime
+from upaya.policy.model import Policy
+from upaya.rewards.groups import group_centred, is_live
+from upaya.rewards.items import Item
+from upaya.rewards.scoring import Scores
+from upaya.sampling.decoding import Rollouts
+from upaya.training.grpo.advantages import EPSILON, group_advantages
+
+WHOLE = -1  # the slot of a token that belongs to no item
+
+
+@dataclass(frozen=True)
+class Earned:
+    """The rewards of P groups of G completions. S: places of the longest right answer.
+
+    Attributes:
+        items_PGS: the reward of each completion if all its items were like the one in this place (NaN beyond a shorter
+            answer); None where credit is given to completions as a whole.
+        punishment_P: what negative advantages are multiplied by.
+        floor_P: the least that can be earned.
+        skills: of each group what its items ask for, place by place; empty where the question names none.
+    """
+
+    rewards_PG: Tensor
+    items_PGS: Tensor | None
+    punishment_P: Tensor
+    floor_P: Tensor
+    skills: Sequence[Sequence[str]]
+
+    @classmethod
+    def as_a_whole(cls, rewards_PG: Tensor) -> "Earned":
+        """By completions, punished as GRPO punishes."""
+        groups = torch.ones(len(rewards_PG), dtype=rewards_PG.dtype)
+        return cls(rewards_PG, None, groups, 0 * groups, [[]] * len(rewards_PG))
+
+    @classmethod
+    def under(cls, name: str, regime: Regime, scores: Scores) -> "Earned":
+        rewards_PG = scores.rewards_PG[name]
+        groups = torch.ones(len(rewards_PG), dtype=rewards_PG.dtype)
+        items_PGS = scores.items_PGS.get(name)
+        return cls(rewards_PG, items_PGS, regime.punishment * groups, regime.floor * groups, scores.skills)
+
+    @classmethod
+    def blended(cls, parts: Sequence["Earned"], shares: Sequence[float]) -> "Earned":
+        """The weighted mean; the shares add up to 1."""
+
+        def mean(tensors: Sequence[Tensor]) -> Tensor:
+            return torch.stack([share * tensor for share, tensor in zip(shares, tensors, strict=True)]).sum(0)
+
+        return cls(
+            mean([part.rewards_PG for part in parts]),
+            mean(_alike(parts)) if any(part.items_PGS is not None for part in parts) else None,
+            mean([part.punishment_P for part in parts]),
+            mean([part.floor_P for part in parts]),
+            parts[0].skills,
+        )
+
+    @classmethod
+    def chosen(cls, parts: Sequence["Earned"], by_P: Tensor) -> "Earned":
+        """Each group as in the part that `by_P` numbers."""
+        groups = torch.arange(len(by_P))
+
+        def taken(tensors: Sequence[Tensor]) -> Tensor:
+            return torch.stack(list(tensors))[by_P, groups]
+
+        return cls(
+            taken([part.rewards_PG for part in parts]),
+            taken(_alike(parts)) if any(part.items_PGS is not None for part in parts) else None,
+            taken([part.punishment_P for part in parts]),
+            taken([part.floor_P for part in parts]),
+            parts[0].skills,
+        )
+
+    @classmethod
+    def joined(cls, rounds: Sequence["Earned"]) -> "Earned":
+        """All groups of several rounds under one reward."""
+        items = None
+        if rounds[0].items_PGS is not None:
+            parts = [part.items_PGS for part in rounds if part.items_PGS is not None]
+            longest = max(part.shape[2] for part in parts)
+            items = torch.cat([F.pad(part, (0, longest - part.shape[2]), value=float("nan")) for part in parts])
+        return cls(
+            torch.cat([part.rewards_PG for part in rounds]),
+            items,
+            torch.cat([part.punishment_P for part in rounds]),
+            torch.cat([part.floor_P for part in rounds]),
+            [skills for part in rounds for skills in part.skills],
+        )
+
+    @property
+    def live_P(self) -> Tensor:
+        """Groups that have something to compare, be it one item: bool [P]."""
+        live = is_live(self.rewards_PG)
+        if self.items_PGS is not None:
+            places = self.items_PGS.nan_to_num()
+            live = live | (places != places[:, :1]).any(dim=(1, 2))
+        return live
+
+    def advantages(self, scaling: Scaling, slots_PGT: Tensor) -> Tensor:
+        """The advantage of each token: [P, G, T].
+
+        With `mean` an item is divided by the mean of all items in the batch that ask for the same, where the question
+        says what its items ask for: a group of eight cannot tell what is right once in ten from what is right once in
+        a hundred, and the seldomest would still be crowded out.
+
+        Args:
+            slots_PGT: the item that a token belongs to, by its place among the right items; WHOLE for none.
+        """
+        whole_PG = group_advantages(self.rewards_PG, scaling, self.floor_P)
+        told_PGT = whole_PG[:, :, None].expand(slots_PGT.shape)
+        if self.items_PGS is not None:
+            items_PGS = self._of_items(self.items_PGS.nan_to_num(), scaling)
+            told_PGT = torch.where(slots_PGT >= 0, items_PGS.gather(2, slots_PGT.clamp(min=0)), told_PGT)
+        return torch.where(told_PGT < 0, told_PGT * self.punishment_P[:, None, None], told_PGT)
+
+    def _of_items(self, items_PGS: Tensor, scaling: Scaling) -> Tensor:
+        """The advantage of each place's item: [P, G, S]."""
+        groups, size, places = items_PGS.shape
+        by_place = items_PGS.movedim(2, 1).reshape(groups * places, size)
+        if scaling != "mean":
+            return group_advantages(by_place, scaling).view(groups, places, size).movedim(1, 2)
+        means_PS = items_PGS.mean(dim=1) - self.floor_P[:, None]
+        of_skill: dict[str, list[tuple[int, int]]] = {}
+        for group, skills in enumerate(self.skills):
+            for place, skill in enumerate(skills):
+                of_skill.setdefault(skill, []).append((group, place))
+        for where in of_skill.values():
+            rows, columns = map(list, zip(*where, strict=True))
+            means_PS[rows, columns] = means_PS[rows, columns].mean()
+        return group_centred(by_place).view(groups, places, size).movedim(1, 2) / (means_PS[:, None] + EPSILON)
+
+
+def _alike(parts: Sequence[Earned]) -> list[Tensor]:
+    """The items' rewards of each part; where it knows none, the whole's for each."""
+    size = next(part.items_PGS.shape[2] for part in parts if part.items_PGS is not None)
+    return [
+        part.rewards_PG[:, :, None].expand(-1, -1, size) if part.items_PGS is None else part.items_PGS for part in parts
+    ]
+
+
+def token_slots(
+    policy: Policy, rollouts: Rollouts, said: Sequence[Sequence[Sequence[Item]]], begun: Sequence[str] | None = None
+) -> Tensor:
+    """Which item each token belongs to: [P, G, T], its place among the right items, or WHOLE.
+
+    A token belongs to the item in which its first character stands.
+
+    Args:
+        said: the items of each completion, P × G.
+        begun: for each prompt how its completions had been begun for the policy.
+    """
+    slots_PGT = torch.full(rollouts.tokens_PGT.shape, WHOLE)
+    for p, group in enumerate(said):
+        begin = begun[p] if begun else ""
+        known: dict[tuple[tuple[int, ...], tuple[Item, ...]], list[int]] = {}
+        for g, items in enumerate(group):
+            tokens = tuple(rollouts.tokens_PGT[p, g, : int(rollouts.lengths_PG[p, g])].tolist())
+            key = (tokens, tuple(items))
+            if key not in known:
+                slot_at = {
+                    place: item.slot
+                    for item in items
+                    if item.slot is not None
+                    for place in range(item.span.start, item.span.end)
+                }
+                known[key] = [slot_at.get(start, WHOLE) for start in policy.token_starts(tokens, begin)]
+            slots_PGT[p, g, : len(tokens)] = torch.tensor(known[key])
+    return slots_PGT
+
+
+def earned_under(regimes: Mapping[str, Regime], scores: Scores) -> dict[str, Earned]:
+    """What was earned under each regime."""
+    return {name: Earned.under(name, regime, scores) for name, regime in regimes.items()}
