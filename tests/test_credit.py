@@ -123,18 +123,12 @@ def test_scaling_by_the_mean_weighs_a_rare_success_by_its_rarity() -> None:
     assert told == pytest.approx([7.0] + [-1.0] * 7, rel=1e-2)  # (1 − p) / p and −1 for p = 1/8
 
 
-def test_an_item_is_divided_by_the_mean_of_all_that_ask_for_the_same() -> None:
+def test_an_item_that_is_seldom_right_weighs_the_more_in_its_own_group() -> None:
     regime = Regime.model_validate({"components": {"positions": {"weight": 1}}, "credit": "item"})
-    questions = [
-        asked(["善", "有对"], "ordered_list", skills=["三性", "有对无对"]),
-        asked(["无对", "无记"], "ordered_list", skills=["有对无对", "三性"]),
-    ]
-    texts = [[says("善", "有对"), says("何", "何")], [says("无对", "何"), says("无对", "何")]]
-    found = Earned.under("r", regime, score(texts, questions, {"r": regime}))
-    told = found.advantages("mean", torch.tensor([[[0, 1]] * 2] * 2))
-    # 三性 is right in one of four, 有对无对 in three of four; the second group's items are all alike.
-    assert told[0].flatten().tolist() == pytest.approx([0.5 / 0.25, 0.5 / 0.75, -0.5 / 0.25, -0.5 / 0.75], rel=1e-3)
-    assert (told[1] == 0).all()
+    texts = [says("无记", "有对", "何"), says("无记", "何", "何"), says("无记", "何", "何"), says("何", "何", "何")]
+    told = earned(texts, LIST, regime).advantages("mean", torch.tensor([[[0, 1, 2]] * 4]))[0]
+    wanted = [[1 / 3, 3.0, 0.0], [1 / 3, -1.0, 0.0], [1 / 3, -1.0, 0.0], [-1.0, -1.0, 0.0]]  # of (1 − p) / p and −1
+    assert told.flatten().tolist() == pytest.approx([number for row in wanted for number in row], rel=1e-3)
 
 
 def test_a_blend_of_regimes_blends_credit_and_punishment() -> None:

@@ -1,6 +1,7 @@
 """The warm-up: SFT until a score is reached."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import Field
 
@@ -25,12 +26,16 @@ class UntilScore(Declared):
 
 
 class Warmup(Declared):
-    """Supervised fine-tuning on question → gold completion, loss on the completion only.
+    """Supervised fine-tuning on question → completion, loss on the completion only.
 
     `questions`: what it teaches, where that is not what the policies are trained on; it is measured on the latter.
+    `answers`: `right`, the right ones; or `drawn`, each item at random from all that may be said there. That teaches
+    the form and the label space without a single label, as the random labels of Min et al. 2022 (arXiv:2202.12837) do
+    in a prompt: whatever is right afterwards has been learnt from reward alone.
     """
 
     questions: Selection | None = None
+    answers: Literal["right", "drawn"] = "right"
     max_steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     warmup_steps: int = Field(default=20, ge=0, description="steps over which the learning rate rises")

@@ -27,7 +27,6 @@ class Scores:
         items_PGS: regime name → the reward that a completion would have if all its items were like the one in this
             place, for regimes that give credit item by item.
         said: each completion's items, P × G.
-        skills: of each question what its items ask for, place by place; empty where it names none.
     """
 
     rewards_PG: dict[str, Tensor]
@@ -37,7 +36,6 @@ class Scores:
     right_PGS: Tensor
     items_PGS: dict[str, Tensor] = field(default_factory=dict)
     said: list[list[list[Item]]] = field(default_factory=list)
-    skills: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,6 @@ def score(texts: Sequence[Sequence[str]], questions: Sequence[Question], regimes
         right_PGS=right_PGS,
         items_PGS=dict(zip(itemwise, items_PGS, strict=True)),
         said=[[each.said for each in group] for group in scored],
-        skills=[question.skills for question in questions],
     )
 
 

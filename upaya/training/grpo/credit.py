@@ -10,11 +10,11 @@ from torch import Tensor
 from upaya.declared.grpo import Scaling
 from upaya.declared.regimes import Regime
 from upaya.policy.model import Policy
-from upaya.rewards.groups import group_centred, is_live
+from upaya.rewards.groups import is_live
 from upaya.rewards.items import Item
 from upaya.rewards.scoring import Scores
 from upaya.sampling.decoding import Rollouts
-from upaya.training.grpo.advantages import EPSILON, group_advantages
+from upaya.training.grpo.advantages import group_advantages
 
 WHOLE = -1  # the slot of a token that belongs to no item
 
@@ -28,27 +28,25 @@ class Earned:
             answer); None where credit is given to completions as a whole.
         punishment_P: what negative advantages are multiplied by.
         floor_P: the least that can be earned.
-        skills: of each group what its items ask for, place by place; empty where the question names none.
     """
 
     rewards_PG: Tensor
     items_PGS: Tensor | None
     punishment_P: Tensor
     floor_P: Tensor
-    skills: Sequence[Sequence[str]]
 
     @classmethod
     def as_a_whole(cls, rewards_PG: Tensor) -> "Earned":
         """By completions, punished as GRPO punishes."""
         groups = torch.ones(len(rewards_PG), dtype=rewards_PG.dtype)
-        return cls(rewards_PG, None, groups, 0 * groups, [[]] * len(rewards_PG))
+        return cls(rewards_PG, None, groups, 0 * groups)
 
     @classmethod
     def under(cls, name: str, regime: Regime, scores: Scores) -> "Earned":
         rewards_PG = scores.rewards_PG[name]
         groups = torch.ones(len(rewards_PG), dtype=rewards_PG.dtype)
         items_PGS = scores.items_PGS.get(name)
-        return cls(rewards_PG, items_PGS, regime.punishment * groups, regime.floor * groups, scores.skills)
+        return cls(rewards_PG, items_PGS, regime.punishment * groups, regime.floor * groups)
 
     @classmethod
     def blended(cls, parts: Sequence["Earned"], shares: Sequence[float]) -> "Earned":
@@ -62,7 +60,6 @@ class Earned:
             mean(_alike(parts)) if any(part.items_PGS is not None for part in parts) else None,
             mean([part.punishment_P for part in parts]),
             mean([part.floor_P for part in parts]),
-            parts[0].skills,
         )
 
     @classmethod
@@ -78,7 +75,6 @@ class Earned:
             taken(_alike(parts)) if any(part.items_PGS is not None for part in parts) else None,
             taken([part.punishment_P for part in parts]),
             taken([part.floor_P for part in parts]),
-            parts[0].skills,
         )
 
     @classmethod
@@ -94,7 +90,6 @@ class Earned:
             items,
             torch.cat([part.punishment_P for part in rounds]),
             torch.cat([part.floor_P for part in rounds]),
-            [skills for part in rounds for skills in part.skills],
         )
 
     @property
@@ -107,11 +102,7 @@ class Earned:
         return live
 
     def advantages(self, scaling: Scaling, slots_PGT: Tensor) -> Tensor:
-        """The advantage of each token: [P, G, T].
-
-        With `mean` an item is divided by the mean of all items in the batch that ask for the same, where the question
-        says what its items ask for: a group of eight cannot tell what is right once in ten from what is right once in
-        a hundred, and the seldomest would still be crowded out.
+        """The advantage of each token: [P, G, T]. An item is compared with the same item of its group.
 
         Args:
             slots_PGT: the item that a token belongs to, by its place among the right items; WHOLE for none.
@@ -119,25 +110,12 @@ class Earned:
         whole_PG = group_advantages(self.rewards_PG, scaling, self.floor_P)
         told_PGT = whole_PG[:, :, None].expand(slots_PGT.shape)
         if self.items_PGS is not None:
-            items_PGS = self._of_items(self.items_PGS.nan_to_num(), scaling)
+            groups, size, places = self.items_PGS.shape
+            by_place = self.items_PGS.nan_to_num().movedim(2, 1).reshape(groups * places, size)
+            items = group_advantages(by_place, scaling, self.floor_P.repeat_interleave(places))
+            items_PGS = items.view(groups, places, size).movedim(1, 2)
             told_PGT = torch.where(slots_PGT >= 0, items_PGS.gather(2, slots_PGT.clamp(min=0)), told_PGT)
         return torch.where(told_PGT < 0, told_PGT * self.punishment_P[:, None, None], told_PGT)
-
-    def _of_items(self, items_PGS: Tensor, scaling: Scaling) -> Tensor:
-        """The advantage of each place's item: [P, G, S]."""
-        groups, size, places = items_PGS.shape
-        by_place = items_PGS.movedim(2, 1).reshape(groups * places, size)
-        if scaling != "mean":
-            return group_advantages(by_place, scaling).view(groups, places, size).movedim(1, 2)
-        means_PS = items_PGS.mean(dim=1) - self.floor_P[:, None]
-        of_skill: dict[str, list[tuple[int, int]]] = {}
-        for group, skills in enumerate(self.skills):
-            for place, skill in enumerate(skills):
-                of_skill.setdefault(skill, []).append((group, place))
-        for where in of_skill.values():
-            rows, columns = map(list, zip(*where, strict=True))
-            means_PS[rows, columns] = means_PS[rows, columns].mean()
-        return group_centred(by_place).view(groups, places, size).movedim(1, 2) / (means_PS[:, None] + EPSILON)
 
 
 def _alike(parts: Sequence[Earned]) -> list[Tensor]:

@@ -1,5 +1,7 @@
-"""Warm-up: SFT on gold completions until sampled ones reach a score."""
+"""Warm-up: SFT on completions as they should be, or only in their form, until sampled ones reach a score."""
 
+import random
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -11,6 +13,8 @@ from upaya.corpus.questions import Question
 from upaya.declared.regimes import Regime
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.warmup import UntilScore, Warmup
+from upaya.errors import UserError
+from upaya.paths import CURRICULA
 from upaya.policy.model import Policy
 from upaya.rewards.scoring import score
 from upaya.sampling.philox import Stream
@@ -34,14 +38,18 @@ def warm_up(
     regimes: Mapping[str, Regime],
     run: Run,
 ) -> int:
-    """SFT on question → gold completion, loss on the completion's tokens only; returns the steps taken.
+    """SFT on question → completion, loss on the completion's tokens only; returns the steps taken.
 
     Stops when sampled completions of validation questions reach `until.score` of the regime's maximum: models that
     took equal numbers of steps differ much over seeds, models of equal score less.
 
     Args:
         regimes: those that the sampled completions are scored under; `until.regime` among them.
+
+    Raises UserError where answers are to be drawn and a question does not say what its items ask for.
     """
+    if params.answers == "drawn":
+        questions = with_drawn_answers(questions, run.seed)
     engine = engine_for(policy, run.zero, **params.optimiser.model_dump())
     losses = _Losses(policy, questions, params, run.seed)
     until = params.until
@@ -67,34 +75,59 @@ def warm_up(
     return train_supervised(policy, engine, Plan(losses.at, rate, stop, params.max_steps, until.every), run)
 
 
+def with_drawn_answers(questions: Sequence[Question], seed: int) -> list[Question]:
+    """The questions with every item of the answer drawn from what may be said there, all of it alike likely: the
+    alternatives that questions offer for the item's skill, and the right items of all of them for it.
+
+    Raises UserError where a question does not say what its items ask for.
+    """
+    sayable: dict[str, set[str]] = defaultdict(set)
+    for question in questions:
+        if not question.skills or not isinstance(question.answer, list):
+            raise UserError(
+                f"{CURRICULA}: key 'warmup.answers': 'drawn' needs questions that name a skill for each item of the "
+                f"answer; {question.id}, of kind {question.kind}, does not. Leave its kind out of warmup.questions, or "
+                "use 'right'"
+            )
+        for place, skill in enumerate(question.skills):
+            sayable[skill] |= {question.answer[place], *question.choices[place]}
+    sorted_ones = {skill: sorted(items) for skill, items in sayable.items()}  # a set's order is no order
+
+    def drawn(question: Question) -> list[str]:
+        rng = random.Random(f"{seed}/{question.id}")
+        return [rng.choice(sorted_ones[skill]) for skill in question.skills]
+
+    return [question.model_copy(update={"answer": drawn(question)}) for question in questions]
+
+
 def _share(rewards_PG: Tensor, regimes: Mapping[str, Regime], until: UntilScore) -> float:
     """The mean reward as a share of its regime's maximum."""
     return rewards_PG.mean().item() / regimes[until.regime].maximum
 
 
 class _Losses:
-    """The negative log-likelihood of gold completions, per token of a step's whole batch."""
+    """The negative log-likelihood of the completions shown, per token of a step's whole batch."""
 
     def __init__(self, policy: Policy, questions: Sequence[Question], params: Warmup, seed: int) -> None:
         self.policy, self.params, self.seed, self.count = policy, params, seed, len(questions)
         # Encoded when a step asks for them: most questions never are, and encoding all would take seconds.
         self.prompt = cache(lambda i: policy.encode_prompt(questions[i].prompt))
-        self.gold = cache(lambda i: policy.encode_completion(questions[i].gold))
+        self.shown = cache(lambda i: policy.encode_completion(questions[i].gold))
 
     def at(self, step: int) -> Iterator[Tensor]:
         """This process's share of a step, micro-batch by micro-batch."""
         chosen = prompt_order(self.count, step, self.params.batch_size, self.seed)
-        places, said = range(len(chosen)), [len(self.gold(i)) for i in chosen]
+        places, said = range(len(chosen)), [len(self.shown(i)) for i in chosen]
         asked = [len(self.prompt(i)) for i in chosen]
         for batch, counts in micro_batches(places, said, places, asked, self.params.tokens_per_micro_batch):
             yield self._of([chosen[place] for place in sorted(batch)]) * counts / sum(said)
 
     def _of(self, questions: Sequence[int]) -> Tensor:
-        """The sum over the tokens of some questions' gold completions."""
-        golds = [self.gold(i) for i in questions]
-        lengths = torch.tensor([len(gold) for gold in golds])
+        """The sum over the tokens of some questions' completions."""
+        shown = [self.shown(i) for i in questions]
+        lengths = torch.tensor([len(each) for each in shown])
         longest = int(lengths.max())
-        tokens = torch.tensor([gold + [self.policy.pad_id] * (longest - len(gold)) for gold in golds])
+        tokens = torch.tensor([each + [self.policy.pad_id] * (longest - len(each)) for each in shown])
         prompts = [self.prompt(i) for i in questions]
-        logprobs = completion_logprobs(self.policy, prompts, torch.arange(len(golds)), tokens, lengths)
+        logprobs = completion_logprobs(self.policy, prompts, torch.arange(len(shown)), tokens, lengths)
         return -(logprobs * length_mask(lengths, longest)).sum()
