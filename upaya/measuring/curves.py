@@ -14,10 +14,18 @@ COLUMNS = ("step", "generated_tokens", "trained_on", "success", "format_rate", "
 
 @dataclass(frozen=True)
 class Curve:
-    """One row per step from the warm-up on, and the switches between regimes."""
+    """One row per step from the warm-up on, and the switches between regimes.
+
+    A row has columns for the regimes that its stage measured: those under `measured`, and what it trained on.
+    """
 
     rows: list[dict[str, Any]]
     switches: list[dict[str, Any]]
+
+    @property
+    def columns(self) -> list[str]:
+        """Those of all rows, in the order in which they first appear."""
+        return list(dict.fromkeys(key for row in self.rows for key in row)) or list(COLUMNS)
 
     @classmethod
     def of(cls, histories: Sequence[Sequence[Mapping[str, Any]]]) -> "Curve":
@@ -39,9 +47,8 @@ class Curve:
         return cls(rows, switches)
 
     def write_csv(self, path: Path) -> None:
-        columns = list(self.rows[0]) if self.rows else list(COLUMNS)
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")  # empty where a row has none
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(path, text.getvalue())
@@ -61,8 +68,10 @@ def draw(curves: Mapping[str, Curve], path: Path) -> None:
     for name, curve in curves.items():
         steps = [row["step"] for row in curve.rows]
         success.plot(steps, smoothed([row["success"] for row in curve.rows]), label=name)
-        for key in [key for key in curve.rows[0] if key.endswith("_live")]:
-            live.plot(steps, smoothed([row[key] for row in curve.rows]), label=f"{name}: {key.removesuffix('_live')}")
+        for key in [key for key in curve.columns if key.endswith("_live")]:
+            rows = [row for row in curve.rows if key in row]
+            measured = smoothed([row[key] for row in rows])
+            live.plot([row["step"] for row in rows], measured, label=f"{name}: {key.removesuffix('_live')}")
         for switch in curve.switches:
             for axes in (success, live):
                 axes.axvline(switch["step"], color="black", linestyle="--", linewidth=1)
