@@ -59,7 +59,7 @@ GRPO = Grpo.model_validate(
      "checkpoint_every": 2}
 )  # fmt: skip
 PRETRAINING = Pretraining.model_validate(
-    {"vocab_size": 320, "steps": 3, "batch_size": 3, "sequence_length": 16, "warmup_steps": 2,
+    {"vocab_size": 320, "steps": 3, "batch_size": 3, "sequence_length": 16, "schedule": {"warm_up": 2},
      "optimiser": {"learning_rate": 1e-3, "max_grad_norm": 1.0}}
 )  # fmt: skip
 WARMUP = Warmup.model_validate(

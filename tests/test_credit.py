@@ -131,14 +131,24 @@ def test_an_item_that_is_seldom_right_weighs_the_more_in_its_own_group() -> None
     assert told.flatten().tolist() == pytest.approx([number for row in wanted for number in row], rel=1e-3)
 
 
+def test_entropy_is_worth_something_where_the_answer_is_open() -> None:
+    texts = [says("无记", "有对", "善"), says("何", "何", "何")]
+    slots = torch.tensor([[[WHOLE, 0, 1], [WHOLE, 0, WHOLE]]])
+    worth = {"entropy": 0.25}
+    itemwise = earned(texts, LIST, ITEMWISE.model_copy(update=worth)).entropy_bonus(slots)
+    assert itemwise.tolist() == [[[0, 0.25, 0.25], [0, 0.25, 0]]]
+    assert earned(texts, LIST, LENIENT.model_copy(update=worth)).entropy_bonus(slots).unique().tolist() == [0.25]
+    assert not earned(texts, LIST, ITEMWISE).entropy_bonus(slots).any()
+
+
 def test_a_blend_of_regimes_blends_credit_and_punishment() -> None:
     texts = [says("无记", "无对", "善"), says("善", "有对", "善及不善")]
-    mild = earned(texts, LIST, ITEMWISE.model_copy(update={"punishment": 0.0}))
+    mild = earned(texts, LIST, ITEMWISE.model_copy(update={"punishment": 0.0, "entropy": 0.1}))
     plain = earned(texts, LIST, LENIENT)
     found = Earned.blended([mild, plain], [0.5, 0.5])
     assert mild.items_PGS is not None and found.items_PGS is not None
     assert torch.allclose(found.items_PGS, (mild.items_PGS + plain.rewards_PG[..., None]) / 2)
-    assert found.punishment_P.tolist() == [0.5]
+    assert found.punishment_P.tolist() == [0.5] and found.entropy_P.tolist() == [0.05]
     by_group = Earned.chosen([mild, plain], torch.tensor([1]))
     assert by_group.items_PGS is not None and torch.equal(by_group.items_PGS[..., 0], plain.rewards_PG)
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upaya.declared.grpo import Alarm, AllOf, Plateau, Pools, RateSchedule, Steps, SuccessRate, Uniform
+from upaya.declared.grpo import Alarm, AllOf, Plateau, Pools, Steps, SuccessRate, Uniform
+from upaya.declared.model import RateSchedule
 from upaya.declared.sampling import SamplingChange, SamplingParams
 from upaya.declared.warmup import UntilScore
 from upaya.measuring.statistics import interval

@@ -133,13 +133,13 @@ def test_chosen_logprobs_are_log_softmax_and_gather(temperature: float) -> None:
     expected = torch.log_softmax(plain / temperature, dim=-1).gather(1, tokens[:, None])[:, 0]
     (expected * weights).sum().backward()
     ours = logits.clone().requires_grad_()
-    found = chosen_logprobs(ours * 1, tokens, SamplingParams(temperature=temperature))
+    found, unasked = chosen_logprobs(ours * 1, tokens, SamplingParams(temperature=temperature))
     (found * weights).sum().backward()
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(found, expected, atol=1e-5) and not unasked.any()
     assert plain.grad is not None and ours.grad is not None and torch.allclose(ours.grad, plain.grad, atol=1e-6)
 
 
-@pytest.mark.parametrize("limits", [{"top_k": 7}, {"top_p": 0.8}, {"min_p": 0.1}, {"top_k": 20, "min_p": 0.05}])
+@pytest.mark.parametrize("limits", [{}, {"top_k": 7}, {"top_p": 0.8}, {"min_p": 0.1}, {"top_k": 20, "min_p": 0.05}])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_gradient_is_that_of_the_distribution_sampled_from(limits: dict[str, float], temperature: float) -> None:
     """Against autograd through softmax, truncation and renormalisation written out."""
@@ -150,12 +150,14 @@ def test_the_gradient_is_that_of_the_distribution_sampled_from(limits: dict[str,
     plain = logits.clone().requires_grad_()
     probabilities = (plain / temperature).softmax(-1)
     left = probabilities * (truncated(probabilities.detach(), sampling) > 0)
-    expected = (left / left.sum(-1, keepdim=True)).gather(1, tokens[:, None])[:, 0].log()
-    (expected * weights).sum().backward()
+    left = left / left.sum(-1, keepdim=True)
+    expected = left.gather(1, tokens[:, None])[:, 0].log()
+    spread = -torch.xlogy(left, left.masked_fill(left == 0, 1)).sum(-1)
+    (expected * weights + spread * weights.flip(0)).sum().backward()
     ours = logits.clone().requires_grad_()
-    found = chosen_logprobs(ours * 1, tokens, sampling)
-    (found * weights).sum().backward()
-    assert torch.allclose(found, expected, atol=1e-5)
+    found, entropies = chosen_logprobs(ours * 1, tokens, sampling, entropies=True)
+    (found * weights + entropies * weights.flip(0)).sum().backward()
+    assert torch.allclose(found, expected, atol=1e-5) and torch.allclose(entropies, spread, atol=1e-5)
     assert torch.allclose(found, draw(logits, torch.linspace(0, 0.999, 600), sampling)[1], atol=1e-5)
     assert plain.grad is not None and ours.grad is not None and torch.allclose(ours.grad, plain.grad, atol=1e-6)
 

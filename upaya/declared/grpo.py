@@ -1,10 +1,10 @@
 """GRPO: what all its stages share, and what each policy of the tree adds."""
 
-import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from upaya.declared.model import RateSchedule
 from upaya.declared.sampling import SamplingChange
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, Name
@@ -205,28 +205,6 @@ class Grpo(Declared):
                 f"{self.prompts} prompts hold {self.prompts * self.dead_groups.most_rounds}"
             )
         return self
-
-
-class RateSchedule(Declared):
-    """How the learning rate moves over a stage: up to its declared value over the first `warm_up` steps, then to `to`
-    times that value at the end of the budget (or of the stage's own `max_steps`), in a straight line or along half a
-    cosine."""
-
-    type: Literal["constant", "linear", "cosine"] = "constant"
-    to: float = Field(default=0.0, ge=0, le=1)
-    warm_up: int = Field(default=0, ge=0)
-
-    def at(self, step: int, steps: int) -> float:
-        """What the declared rate is multiplied by at a step (from 0) of so many."""
-        rising = min(1.0, (step + 1) / (self.warm_up + 1))
-        gone = min(1.0, step / max(1, steps))
-        match self.type:
-            case "constant":
-                return rising
-            case "linear":
-                return rising * (1 - (1 - self.to) * gone)
-            case "cosine":
-                return rising * (self.to + (1 - self.to) * (1 + math.cos(math.pi * gone)) / 2)
 
 
 class PolicyParams(Declared):

@@ -1,5 +1,6 @@
 """params/models/*.yaml: a model from scratch or one that exists, and how it is loaded and spoken to."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,6 +20,27 @@ class Optimiser(Declared):
     betas: tuple[float, float] = (0.9, 0.95)
 
 
+class RateSchedule(Declared):
+    """How the learning rate moves over a stage: up to its declared value over the first `warm_up` steps, then to `to`
+    times that value at the end of what the stage may take, in a straight line or along half a cosine."""
+
+    type: Literal["constant", "linear", "cosine"] = "constant"
+    to: float = Field(default=0.0, ge=0, le=1)
+    warm_up: int = Field(default=0, ge=0)
+
+    def at(self, step: int, steps: int) -> float:
+        """What the declared rate is multiplied by at a step (from 0) of so many."""
+        rising = min(1.0, (step + 1) / (self.warm_up + 1))
+        gone = min(1.0, step / max(1, steps))
+        match self.type:
+            case "constant":
+                return rising
+            case "linear":
+                return rising * (1 - (1 - self.to) * gone)
+            case "cosine":
+                return rising * (self.to + (1 - self.to) * (1 + math.cos(math.pi * gone)) / 2)
+
+
 class Pretraining(Declared):
     """How a model made from scratch learns to read the corpus."""
 
@@ -26,7 +48,7 @@ class Pretraining(Declared):
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     sequence_length: int = Field(gt=1)
-    warmup_steps: int = Field(default=20, ge=0)
+    schedule: RateSchedule = RateSchedule(type="linear", to=0.1, warm_up=20)
     optimiser: Optimiser
 
 

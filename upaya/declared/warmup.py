@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from upaya.declared.model import Optimiser
+from upaya.declared.model import Optimiser, RateSchedule
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared
 
@@ -38,7 +38,7 @@ class Warmup(Declared):
     answers: Literal["right", "drawn"] = "right"
     max_steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
-    warmup_steps: int = Field(default=20, ge=0, description="steps over which the learning rate rises")
     tokens_per_micro_batch: int = Field(default=16384, gt=0)
     optimiser: Optimiser
+    schedule: RateSchedule = RateSchedule(warm_up=20)
     until: UntilScore

@@ -13,6 +13,7 @@ from upaya.sampling.decoding import truncated
 from upaya.training.completions import packing
 from upaya.training.completions.packing import Layout, length_mask
 
+NO_CHANCE = -100.0  # stands for the logarithm of 0, so that its product with 0 is 0
 ROWS_AT_ONCE = 256  # positions whose logits are worked on together: small enough to stay in a core's cache
 
 
@@ -24,7 +25,21 @@ def completion_logprobs(
     lengths: Tensor,
     sampling: SamplingParams = PLAIN,
 ) -> Tensor:
-    """Log-probability of every completion token, differentiable: [R, T] on the CPU; 0 beyond a completion's length.
+    """Log-probability of every completion token, differentiable: [R, T] on the CPU; 0 beyond a completion's length."""
+    return completion_logprobs_and_entropies(policy, prompts, prompt_of_row, tokens_RT, lengths, sampling, False)[0]
+
+
+def completion_logprobs_and_entropies(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    prompt_of_row: Tensor,
+    tokens_RT: Tensor,
+    lengths: Tensor,
+    sampling: SamplingParams = PLAIN,
+    entropies: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of every completion token, and the entropy in nats of the distribution that it was drawn from,
+    both differentiable: [R, T] each, on the CPU; 0 beyond a completion's length.
 
     One pass over a row without padding (packing.py beside this): each prompt once, logits only where there are
     completion tokens. Equals R full passes, gradients included.
@@ -35,6 +50,7 @@ def completion_logprobs(
         tokens_RT: completion tokens, padded at the end.
         lengths: of the completions, [R].
         sampling: how the tokens were drawn: the log-probabilities are those of the distribution drawn from.
+        entropies: whether to compute them; all 0 where not.
     """
     device = policy.model.device
     layout = Layout.of(prompts, prompt_of_row, tokens_RT, lengths).to(device)
@@ -44,13 +60,16 @@ def completion_logprobs(
             layout=layout,
         ).logits  # fmt: skip
     inside = length_mask(lengths, tokens_RT.shape[1])
-    logprobs = chosen_logprobs(logits[0], tokens_RT[inside].to(device), sampling)
-    return torch.zeros(tokens_RT.shape).masked_scatter(inside, logprobs.to(inside.device))
+    chosen = chosen_logprobs(logits[0], tokens_RT[inside].to(device), sampling, entropies)
+    logprobs, spread = (torch.zeros(tokens_RT.shape).masked_scatter(inside, part.to(inside.device)) for part in chosen)
+    return logprobs, spread
 
 
-def chosen_logprobs(logits: Tensor, tokens: Tensor, sampling: SamplingParams = PLAIN) -> Tensor:
-    """Log-probabilities of the given tokens in the distribution that they were drawn from, in float32: [N, V] and [N] →
-    [N].
+def chosen_logprobs(
+    logits: Tensor, tokens: Tensor, sampling: SamplingParams = PLAIN, entropies: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the given tokens in the distribution that they were drawn from, and that distribution's
+    entropies (0 unless asked for), in float32: [N, V] and [N] → [N] and [N].
 
     That is softmax(logits / temperature), renormalised over what top-k, top-p and min-p leave; what they leave is taken
     as given, without a gradient. A token that was drawn counts as left: whether it is may be a matter of rounding.
@@ -59,36 +78,50 @@ def chosen_logprobs(logits: Tensor, tokens: Tensor, sampling: SamplingParams = P
     dimension stands in memory once. (log_softmax followed by gather keeps its result beside the logits and builds a
     gradient beside both.)
     """
-    logprobs: Tensor = _ChosenLogprobs.apply(logits, tokens, sampling)
-    return logprobs
+    chosen: tuple[Tensor, Tensor] = _ChosenLogprobs.apply(logits, tokens, sampling, entropies)
+    return chosen
 
 
 class _ChosenLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, tokens: Tensor, sampling: SamplingParams) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, tokens: Tensor, sampling: SamplingParams, entropies: bool
+    ) -> tuple[Tensor, Tensor]:
         normaliser = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
+        spread = torch.zeros_like(normaliser)
         for start in range(0, len(logits), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
-            normaliser[rows] = torch.logsumexp(_left(logits[rows], tokens[rows], sampling), dim=-1)
+            left = _left(logits[rows], tokens[rows], sampling)
+            normaliser[rows] = torch.logsumexp(left, dim=-1)
+            if entropies:
+                logprobs = left - normaliser[rows, None]
+                spread[rows] = -(logprobs.exp() * logprobs.clamp(min=NO_CHANCE)).sum(-1)
         chosen = logits.gather(1, tokens[:, None])[:, 0].float() / (sampling.temperature or 1.0)
         ctx.logits, ctx.sampling = logits, sampling
-        ctx.save_for_backward(tokens, normaliser)
-        return chosen - normaliser
+        ctx.entropies = entropies
+        ctx.save_for_backward(tokens, normaliser, spread)
+        return chosen - normaliser, spread
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """d log p(token) / d logits = (one-hot(token) − p) / temperature, p being 0 for what is not left."""
-        tokens, normaliser = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        """d log p(token) / d logits = (one-hot(token) − p) / temperature, and that of the entropy H is
+        −p · (log p + H) / temperature, p being 0 for what is not left."""
+        tokens, normaliser, spread = ctx.saved_tensors
         logits, ctx.logits = ctx.logits, None
-        weights = gradients[0] / (ctx.sampling.temperature or 1.0)
+        weights, spreading = (gradient / (ctx.sampling.temperature or 1.0) for gradient in gradients)
         for start in range(0, len(logits), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             part = logits[rows]
-            probabilities = (_left(part, tokens[rows], ctx.sampling) - normaliser[rows, None]).exp_()
-            part.copy_(probabilities.mul_(-weights[rows, None]))
+            logprobs = _left(part, tokens[rows], ctx.sampling).sub_(normaliser[rows, None])
+            if ctx.entropies:
+                surprise = logprobs.clamp(min=NO_CHANCE).add_(spread[rows, None])
+                factors = surprise.mul_(-spreading[rows, None]).sub_(weights[rows, None])
+                part.copy_(factors.mul_(logprobs.exp_()))
+            else:
+                part.copy_(logprobs.exp_().mul_(-weights[rows, None]))
         chosen = (torch.arange(len(tokens), device=tokens.device), tokens)
         logits[chosen] += weights.to(logits.dtype)
-        return logits, None, None
+        return logits, None, None, None
 
 
 def _left(logits: Tensor, tokens: Tensor, sampling: SamplingParams) -> Tensor:

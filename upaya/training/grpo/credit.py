@@ -1,6 +1,6 @@
 """What completions have earned under the reward trained on, and what each of their tokens is told of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,53 +28,50 @@ class Earned:
             answer); None where credit is given to completions as a whole.
         punishment_P: what negative advantages are multiplied by.
         floor_P: the least that can be earned.
+        entropy_P: what a nat of entropy is worth.
     """
 
     rewards_PG: Tensor
     items_PGS: Tensor | None
     punishment_P: Tensor
     floor_P: Tensor
+    entropy_P: Tensor
 
     @classmethod
     def as_a_whole(cls, rewards_PG: Tensor) -> "Earned":
         """By completions, punished as GRPO punishes."""
         groups = torch.ones(len(rewards_PG), dtype=rewards_PG.dtype)
-        return cls(rewards_PG, None, groups, 0 * groups)
+        return cls(rewards_PG, None, groups, 0 * groups, 0 * groups)
 
     @classmethod
     def under(cls, name: str, regime: Regime, scores: Scores) -> "Earned":
         rewards_PG = scores.rewards_PG[name]
         groups = torch.ones(len(rewards_PG), dtype=rewards_PG.dtype)
         items_PGS = scores.items_PGS.get(name)
-        return cls(rewards_PG, items_PGS, regime.punishment * groups, regime.floor * groups)
+        return cls(rewards_PG, items_PGS, regime.punishment * groups, regime.floor * groups, regime.entropy * groups)
 
     @classmethod
     def blended(cls, parts: Sequence["Earned"], shares: Sequence[float]) -> "Earned":
         """The weighted mean; the shares add up to 1."""
-
-        def mean(tensors: Sequence[Tensor]) -> Tensor:
-            return torch.stack([share * tensor for share, tensor in zip(shares, tensors, strict=True)]).sum(0)
-
-        return cls(
-            mean([part.rewards_PG for part in parts]),
-            mean(_alike(parts)) if any(part.items_PGS is not None for part in parts) else None,
-            mean([part.punishment_P for part in parts]),
-            mean([part.floor_P for part in parts]),
+        return cls._made_of(
+            parts, lambda tensors: torch.stack([s * each for s, each in zip(shares, tensors, strict=True)]).sum(0)
         )
 
     @classmethod
     def chosen(cls, parts: Sequence["Earned"], by_P: Tensor) -> "Earned":
         """Each group as in the part that `by_P` numbers."""
         groups = torch.arange(len(by_P))
+        return cls._made_of(parts, lambda tensors: torch.stack(list(tensors))[by_P, groups])
 
-        def taken(tensors: Sequence[Tensor]) -> Tensor:
-            return torch.stack(list(tensors))[by_P, groups]
-
+    @classmethod
+    def _made_of(cls, parts: Sequence["Earned"], made: Callable[[Sequence[Tensor]], Tensor]) -> "Earned":
+        """What several rewards make of the same rollouts, attribute by attribute."""
         return cls(
-            taken([part.rewards_PG for part in parts]),
-            taken(_alike(parts)) if any(part.items_PGS is not None for part in parts) else None,
-            taken([part.punishment_P for part in parts]),
-            taken([part.floor_P for part in parts]),
+            made([part.rewards_PG for part in parts]),
+            made(_alike(parts)) if any(part.items_PGS is not None for part in parts) else None,
+            made([part.punishment_P for part in parts]),
+            made([part.floor_P for part in parts]),
+            made([part.entropy_P for part in parts]),
         )
 
     @classmethod
@@ -90,6 +87,7 @@ class Earned:
             items,
             torch.cat([part.punishment_P for part in rounds]),
             torch.cat([part.floor_P for part in rounds]),
+            torch.cat([part.entropy_P for part in rounds]),
         )
 
     @property
@@ -116,6 +114,12 @@ class Earned:
             items_PGS = items.view(groups, places, size).movedim(1, 2)
             told_PGT = torch.where(slots_PGT >= 0, items_PGS.gather(2, slots_PGT.clamp(min=0)), told_PGT)
         return torch.where(told_PGT < 0, told_PGT * self.punishment_P[:, None, None], told_PGT)
+
+    def entropy_bonus(self, slots_PGT: Tensor) -> Tensor:
+        """What a nat of entropy is worth at each token: [P, G, T]. Where items have credit of their own, the form is
+        settled, and only what an item says is to stay open."""
+        bonus_PGT = self.entropy_P[:, None, None].expand(slots_PGT.shape)
+        return bonus_PGT if self.items_PGS is None else bonus_PGT * (slots_PGT >= 0)
 
 
 def _alike(parts: Sequence[Earned]) -> list[Tensor]:

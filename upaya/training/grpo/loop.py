@@ -20,7 +20,8 @@ from typing import Any
 from torch import Tensor
 
 from upaya.corpus.questions import Question
-from upaya.declared.grpo import Condition, Grpo, RateSchedule
+from upaya.declared.grpo import Condition, Grpo
+from upaya.declared.model import RateSchedule
 from upaya.declared.regimes import Regime, Schedule
 from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError

@@ -45,8 +45,9 @@ def policy_loss(
     weights_R: Tensor,
     loss: Loss,
     reference_logprobs_RT: Tensor | None = None,
+    entropy_bonus_RT: Tensor | None = None,
 ) -> tuple[Tensor, LossMetrics]:
-    """Σ weight · (−surrogate + kl · k3) over the tokens: (a differentiable scalar, metrics).
+    """Σ weight · (−surrogate + kl · k3 − entropy bonus) over the tokens: (a differentiable scalar, metrics).
 
     R completions of up to T tokens; R may stand for several dimensions.
 
@@ -60,6 +61,7 @@ def policy_loss(
         mask_RT: True at the tokens that count; what stands elsewhere is without effect.
         weights_R: from `completion_weights`.
         reference_logprobs_RT: log-probabilities under the reference; needed where loss.kl is above 0.
+        entropy_bonus_RT: each token's entropy times what it is worth, differentiable; None for no bonus.
     """
     moved = (logprobs_RT - old_logprobs_RT).masked_fill(~mask_RT, 0.0)
     if loss.type == "gspo":
@@ -82,6 +84,8 @@ def policy_loss(
         k3 = away.exp() - away - 1
         token_losses = token_losses + loss.kl * k3
         divergence = k3.detach().sum().item()
+    if entropy_bonus_RT is not None:
+        token_losses = token_losses - entropy_bonus_RT
     weights_RT = weights_R[..., None].to(token_losses.dtype)
     total = (weights_RT * token_losses.masked_fill(~mask_RT, 0.0)).sum()
     return total, LossMetrics((clipped & mask_RT).sum().item(), divergence)

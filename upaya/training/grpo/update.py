@@ -11,7 +11,7 @@ from upaya.declared.grpo import Grpo
 from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError
 from upaya.policy.model import Policy
-from upaya.training.completions.logprobs import completion_logprobs
+from upaya.training.completions.logprobs import completion_logprobs_and_entropies
 from upaya.training.completions.micro_batches import micro_batches
 from upaya.training.completions.packing import length_mask
 from upaya.training.grpo.batch import Batch
@@ -113,6 +113,8 @@ class _Lesson:
         self.rollouts = rollouts = batch.rollouts
         self.prompt_names = batch.names
         self.advantages_RT = batch.earned.advantages(grpo.scale_rewards, batch.slots_PGT).float().flatten(0, 1)
+        bonus_PGT = batch.earned.entropy_bonus(batch.slots_PGT)
+        self.bonus_RT = bonus_PGT.float().flatten(0, 1) if bonus_PGT.any() else None
         kept_PG = rollouts.finished_PG if grpo.loss.mask_truncated else torch.ones_like(rollouts.finished_PG)
         self.lengths_PG = rollouts.lengths_PG * kept_PG
         pushes = self.advantages_RT[length_mask(self.lengths_PG.flatten(), self.advantages_RT.shape[1])]
@@ -150,15 +152,17 @@ class _Lesson:
         longest = int(lengths.max())
         tokens_RT = rollouts.tokens_PGT.flatten(0, 1)[rows, :longest]
 
-        def logprobs_under(policy: Policy) -> Tensor:
-            return completion_logprobs(policy, prompts, of_row, tokens_RT, lengths, self.sampling)
+        def under(policy: Policy, entropies: bool) -> tuple[Tensor, Tensor]:
+            return completion_logprobs_and_entropies(
+                policy, prompts, of_row, tokens_RT, lengths, self.sampling, entropies
+            )
 
         with torch.autocast(self.policy.model.device.type, torch.bfloat16, enabled=grpo.precision == "bfloat16"):
-            logprobs_RT = logprobs_under(self.policy)
+            logprobs_RT, entropies_RT = under(self.policy, self.bonus_RT is not None)
         reference_RT = None
         if self.reference is not None:
             with torch.no_grad():
-                reference_RT = logprobs_under(self.reference)
+                reference_RT, _ = under(self.reference, False)
         # On-policy, the policy that sampled is the one being updated: no second forward pass, ratio 1.
         on_policy = grpo.iterations * grpo.mini_batches == 1
         return policy_loss(
@@ -169,4 +173,5 @@ class _Lesson:
             weights_R,
             grpo.loss,
             reference_RT,
+            None if self.bonus_RT is None else self.bonus_RT[rows, :longest] * entropies_RT,
         )

@@ -18,10 +18,7 @@ CHECKPOINT_EVERY = 100
 
 
 def pretrain(policy: Policy, lines: Sequence[str], params: Pretraining, run: Run) -> int:
-    """Next-token prediction on lines of plain text, packed into one stream and cut into windows; returns the steps.
-
-    The learning rate rises over `warmup_steps` and falls linearly to a tenth.
-    """
+    """Next-token prediction on lines of plain text, packed into one stream and cut into windows; returns the steps."""
     ends = [policy.tokenizer.eos_token_id]
     stream = torch.tensor([t for line in lines for t in policy.tokenizer(line)["input_ids"] + ends])
     windows = len(stream) - params.sequence_length
@@ -35,8 +32,7 @@ def pretrain(policy: Policy, lines: Sequence[str], params: Pretraining, run: Run
         yield policy.forward(input_ids=tokens, labels=tokens, use_cache=False).loss * (len(own) / len(starts))
 
     def rate(step: int) -> float:
-        rising = min(1.0, (step + 1) / max(1, params.warmup_steps))
-        return rising * (1 - 0.9 * step / params.steps)
+        return params.schedule.at(step, params.steps)
 
     def stop(step: int, record: dict[str, Any]) -> bool:
         return step == params.steps

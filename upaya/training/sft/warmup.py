@@ -57,7 +57,7 @@ def warm_up(
     prompts = [policy.encode_prompt(question.prompt) for question in asked]
 
     def rate(step: int) -> float:
-        return min(1.0, (step + 1) / max(1, params.warmup_steps))
+        return params.schedule.at(step, params.max_steps)
 
     def stop(step: int, record: dict[str, Any]) -> bool:
         """Measure every so often, adding what was found to the step's record."""
