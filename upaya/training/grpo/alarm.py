@@ -65,8 +65,8 @@ class Health:
             for event in self._once(
                 f"skill/{name}",
                 f"{name} is right in {share:.1%} over {alarm.health_window} steps while the median skill is in "
-                f"{middle:.1%}: it may be frozen. A lower `punishment`, `credit: item`, a higher temperature or a "
-                "longer warm-up (warmup.until.worst) free it",
+                f"{middle:.1%}: it may be frozen. A lower `punishment`, `credit: item`, `entropy` or a longer warm-up "
+                "(warmup.until.worst) free it",
                 share,
             )
         ]
