@@ -1,6 +1,7 @@
 """One update: what it learns from, how it is cut, and what it refuses."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -96,6 +97,23 @@ def test_dead_groups_change_nothing_unless_they_are_counted(
     diluted = 2 / 3 if kind in ("grpo", "dr_grpo", "gspo") else (lengths[:2].sum() / lengths.sum()).item()
     counted = gradients(policy, beside, loss={"type": kind, "dead_groups_count": True})[0]
     assert equal(counted, alone, factor=diluted)
+
+
+def test_entropy_adds_its_gradient_to_that_of_the_rewards(policy: Policy, rollouts: list[Rollouts]) -> None:
+    """Against autograd through whole passes, completion by completion."""
+    part, batch = rollouts[1], batch_of(rollouts[1:2], [LIVE])
+    plain = gradients(policy, batch)[0]
+    batch.earnings = [replace(batch.earned, entropy_P=torch.tensor([0.2], dtype=torch.float64))]
+    found = gradients(policy, batch, tokens_per_micro_batch=60)[0]
+    begin, total = len(part.prompts[0]), int(part.lengths_PG.sum())
+    for g, length in enumerate(part.lengths_PG[0].tolist()):
+        row = torch.tensor([part.prompts[0] + part.tokens_PGT[0, g, :length].tolist()])
+        logprobs = policy.model(input_ids=row).logits[0, begin - 1 : -1].log_softmax(-1)
+        (0.2 * (logprobs.exp() * logprobs).sum() / total).backward()
+    wanted = [p.grad.clone() for p in policy.model.parameters() if p.grad is not None]
+    policy.model.zero_grad()
+    assert any(each.abs().max() > 1e-4 for each in wanted)
+    assert equal([a - b for a, b in zip(found, plain, strict=True)], wanted)
 
 
 def test_bfloat16_points_the_same_way(policy: Policy, rollouts: list[Rollouts]) -> None:
