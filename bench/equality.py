@@ -134,10 +134,10 @@ def main() -> None:
         rollouts = drawn(policy)
         with torch.no_grad():
             rows, of_row = rollouts.tokens_PGT.flatten(0, 1), torch.arange(len(PROMPTS)).repeat_interleave(4)
-            now = completion_logprobs(policy, rollouts.prompts, of_row, rows, rollouts.lengths_PG.flatten())
+            now, _ = completion_logprobs(policy, rollouts.prompts, of_row, rows, rollouts.lengths_PG.flatten())
             old = now + torch.randn(now.shape, generator=generator) * 0.3
             rollouts.logprobs_PGT = old.view(len(PROMPTS), 4, -1)
-            away = completion_logprobs(reference, rollouts.prompts, of_row, rows, rollouts.lengths_PG.flatten())
+            away, _ = completion_logprobs(reference, rollouts.prompts, of_row, rows, rollouts.lengths_PG.flatten())
         save_file({"old": old, "reference": away}, folder / "given.safetensors")
         completions = [
             [row[:length] for row, length in zip(group, lengths, strict=True)]

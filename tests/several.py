@@ -101,7 +101,7 @@ def adapted(folder: Path, zero: int) -> tuple[list[float], Policy]:
     tokens, lengths = torch.tensor([gold] * len(own)), torch.tensor([len(gold)] * len(own))
     norms = []
     for _ in range(4):
-        logprobs = completion_logprobs(policy, [prompt] * len(own), torch.arange(len(own)), tokens, lengths)
+        logprobs, _ = completion_logprobs(policy, [prompt] * len(own), torch.arange(len(own)), tokens, lengths)
         engine.backward(-logprobs.sum() / (4 * len(gold)))
         norms.append(engine.step())
     roll_out(engine, [prompt, prompt], 2, SAMPLING, seed=1, step=0)

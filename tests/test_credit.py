@@ -15,7 +15,7 @@ from upaya.rewards.components import BY_ITEM, component
 from upaya.rewards.items import item_values, right_items, said_items
 from upaya.rewards.scoring import score
 from upaya.sampling.decoding import Rollouts
-from upaya.training.grpo.credit import WHOLE, Earned, token_slots
+from upaya.training.grpo.credit import FORM, WHOLE, Earned, token_slots
 from upaya.training.grpo.hints import Giver, beginning
 from upaya.training.grpo.switching import RunningStatistics
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
@@ -75,11 +75,11 @@ def test_the_mean_over_the_items_is_what_the_whole_earns(group: list[list[str]])
     """What items are told adds up to what a completion is told, for answers of as many items as the right one."""
     texts = [says(*said) if said else "" for said in group]
     found, whole = earned(texts, LIST, ITEMWISE), earned(texts, LIST, LENIENT)
-    assert found.items_PGS is not None and whole.items_PGS is None
+    assert found.parts_PGK is not None and whole.parts_PGK is None
     assert torch.equal(found.rewards_PG, whole.rewards_PG)
     for g, text in enumerate(texts):
         if len(said_items(parse(text), LIST)) <= len(right_items(LIST)):
-            assert found.items_PGS[0, g].mean().item() == pytest.approx(found.rewards_PG[0, g].item())
+            assert found.parts_PGK[0, g, 1:].mean().item() == pytest.approx(found.rewards_PG[0, g].item())
 
 
 @given(st.lists(st.sampled_from(["第六意识", "第六", "意识", "", "何"]), min_size=2, max_size=6))
@@ -94,17 +94,37 @@ def test_with_one_item_it_is_credit_for_the_completion(group: list[str]) -> None
         }
     )
     found = earned(texts, question, regime)
-    assert found.items_PGS is not None
-    assert torch.allclose(found.items_PGS[:, :, 0], found.rewards_PG)
-    slots = torch.tensor([[[0, WHOLE]] * len(group)])
-    told = found.advantages("none", slots)
-    assert torch.allclose(told[..., 0], told[..., 1])
+    assert found.parts_PGK is not None
+    assert torch.allclose(found.parts_PGK, found.rewards_PG[..., None])
+    told = found.advantages("none", torch.tensor([[[WHOLE, FORM, 1]] * len(group)]))
+    assert torch.allclose(told, told[..., :1])
+
+
+def test_the_form_is_told_of_what_is_not_the_items_fault() -> None:
+    """What ends badly is not encouraged for its right items, nor an item for a good end."""
+    short, long, badly = (
+        says("无记", "有对"),
+        says("无记", "有对", "善及不善", "善"),
+        says("无记", "有对", "善及不善") + "善</answer>",
+    )
+    texts = [says("何", "何", "何"), says("无记", "有对", "善及不善"), short, long, badly]
+    found = earned(texts, LIST, ITEMWISE)
+    assert found.parts_PGK is not None
+    # 0.1 for the form (three fifths of it where a tag stands twice), 0.9 for the items, were they right
+    wanted = [1, 1, 0.1 + 0.9 * 2 / 3, 0.1 + 0.9 * 3 / 4, 0.1 * 3 / 5 + 0.9]
+    assert found.parts_PGK[0, :, FORM].tolist() == pytest.approx(wanted)
+    told = found.advantages("none", torch.full((1, 5, 1), FORM)).flatten()
+    assert told[0] == told[1] and told[0] > 0 and told[2] < 0 and told[3] < 0
+    pair = earned([texts[0], badly], LIST, ITEMWISE)
+    assert pair.rewards_PG[0, 1] > pair.rewards_PG[0, 0]  # by its right items it earns the more …
+    of_form = pair.advantages("none", torch.full((1, 2, 1), FORM)).flatten()
+    assert of_form[0] > 0 > of_form[1]  # … and its bad end is not what earned it
 
 
 def test_a_group_is_live_where_one_item_is() -> None:
     texts = [says("无记", "无对", "善"), says("善", "有对", "善")]  # one right each
     assert not earned(texts, LIST, LENIENT).live_P.any() and earned(texts, LIST, ITEMWISE).live_P.all()
-    told = earned(texts, LIST, ITEMWISE).advantages("none", torch.tensor([[[0, 1, 2, WHOLE]] * 2]))
+    told = earned(texts, LIST, ITEMWISE).advantages("none", torch.tensor([[[1, 2, 3, WHOLE]] * 2]))
     assert told[0].tolist() == [pytest.approx([0.45, -0.45, 0, 0]), pytest.approx([-0.45, 0.45, 0, 0])]
 
 
@@ -126,14 +146,14 @@ def test_scaling_by_the_mean_weighs_a_rare_success_by_its_rarity() -> None:
 def test_an_item_that_is_seldom_right_weighs_the_more_in_its_own_group() -> None:
     regime = Regime.model_validate({"components": {"positions": {"weight": 1}}, "credit": "item"})
     texts = [says("无记", "有对", "何"), says("无记", "何", "何"), says("无记", "何", "何"), says("何", "何", "何")]
-    told = earned(texts, LIST, regime).advantages("mean", torch.tensor([[[0, 1, 2]] * 4]))[0]
+    told = earned(texts, LIST, regime).advantages("mean", torch.tensor([[[1, 2, 3]] * 4]))[0]
     wanted = [[1 / 3, 3.0, 0.0], [1 / 3, -1.0, 0.0], [1 / 3, -1.0, 0.0], [-1.0, -1.0, 0.0]]  # of (1 − p) / p and −1
     assert told.flatten().tolist() == pytest.approx([number for row in wanted for number in row], rel=1e-3)
 
 
 def test_entropy_is_worth_something_where_the_answer_is_open() -> None:
     texts = [says("无记", "有对", "善"), says("何", "何", "何")]
-    slots = torch.tensor([[[WHOLE, 0, 1], [WHOLE, 0, WHOLE]]])
+    slots = torch.tensor([[[WHOLE, 1, 2], [WHOLE, 1, FORM]]])
     worth = {"entropy": 0.25}
     itemwise = earned(texts, LIST, ITEMWISE.model_copy(update=worth)).entropy_bonus(slots)
     assert itemwise.tolist() == [[[0, 0.25, 0.25], [0, 0.25, 0]]]
@@ -146,11 +166,11 @@ def test_a_blend_of_regimes_blends_credit_and_punishment() -> None:
     mild = earned(texts, LIST, ITEMWISE.model_copy(update={"punishment": 0.0, "entropy": 0.1}))
     plain = earned(texts, LIST, LENIENT)
     found = Earned.blended([mild, plain], [0.5, 0.5])
-    assert mild.items_PGS is not None and found.items_PGS is not None
-    assert torch.allclose(found.items_PGS, (mild.items_PGS + plain.rewards_PG[..., None]) / 2)
+    assert mild.parts_PGK is not None and found.parts_PGK is not None
+    assert torch.allclose(found.parts_PGK, (mild.parts_PGK + plain.rewards_PG[..., None]) / 2)
     assert found.punishment_P.tolist() == [0.5] and found.entropy_P.tolist() == [0.05]
     by_group = Earned.chosen([mild, plain], torch.tensor([1]))
-    assert by_group.items_PGS is not None and torch.equal(by_group.items_PGS[..., 0], plain.rewards_PG)
+    assert by_group.parts_PGK is not None and torch.equal(by_group.parts_PGK[..., 1], plain.rewards_PG)
 
 
 # --- which token belongs to which item --------------------------------------------------------------------------------
@@ -190,7 +210,8 @@ def test_items_are_found_among_the_tokens(policy: Policy) -> None:
     for place, (slot, start) in enumerate(zip(found[0, 0].tolist(), policy.token_starts(tokens), strict=True)):
         end = [*policy.token_starts(tokens), len(text)][place + 1] if place + 1 < len(tokens) else len(text)
         pieces[slot] = pieces.get(slot, "") + text[start:end]
-    assert [pieces[slot].rstrip("、<") for slot in range(3)] == ["无记", "何善", "善及不善"]
+    assert [pieces[slot].rstrip("、<") for slot in (1, 2, 3)] == ["无记", "何善", "善及不善"]
+    assert pieces[WHOLE].endswith("<answer>") and pieces[FORM].endswith("</answer>")
     assert math.isclose(len("".join(pieces.values())), len(text))
 
 

@@ -39,7 +39,7 @@ def policy(folder: Path) -> Policy:
 
 def logprobs_of(policy: Policy, prompt: list[int], tokens: list[int]) -> torch.Tensor:
     lengths = torch.tensor([len(tokens)])
-    return completion_logprobs(policy, [prompt], torch.tensor([0]), torch.tensor([tokens]), lengths)[0]
+    return completion_logprobs(policy, [prompt], torch.tensor([0]), torch.tensor([tokens]), lengths)[0][0]
 
 
 def test_prompts_go_through_the_chat_template_with_the_system_prompt(policy: Policy) -> None:

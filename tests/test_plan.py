@@ -40,7 +40,7 @@ def stepped(policy: Policy) -> Engine:
     engine = Engine(policy, learning_rate=1e-4, max_grad_norm=1.0)
     prompt, tokens = policy.encode_prompt("眼界？"), policy.encode_completion("无见")
     lengths = torch.tensor([len(tokens)])
-    engine.backward(completion_logprobs(policy, [prompt], torch.tensor([0]), torch.tensor([tokens]), lengths).sum())
+    engine.backward(completion_logprobs(policy, [prompt], torch.tensor([0]), torch.tensor([tokens]), lengths)[0].sum())
     return engine
 
 

@@ -39,7 +39,7 @@ def logprobs_of(policy: Policy, prompts: list[list[int]], rollouts: Rollouts) ->
     """The log-probabilities of G completions for each prompt: [P, G, T]."""
     P, G, T = rollouts.tokens_PGT.shape
     lengths = rollouts.lengths_PG.flatten()
-    found = completion_logprobs(
+    found, _ = completion_logprobs(
         policy, prompts, torch.arange(P).repeat_interleave(G), rollouts.tokens_PGT.flatten(0, 1), lengths
     )
     return found.view(P, G, T)

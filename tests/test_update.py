@@ -105,15 +105,20 @@ def test_entropy_adds_its_gradient_to_that_of_the_rewards(policy: Policy, rollou
     plain = gradients(policy, batch)[0]
     batch.earnings = [replace(batch.earned, entropy_P=torch.tensor([0.2], dtype=torch.float64))]
     found = gradients(policy, batch, tokens_per_micro_batch=60)[0]
+    done = update(policy, Gradients(policy), batch, grpo(tokens_per_micro_batch=60), SAMPLING)
     begin, total = len(part.prompts[0]), int(part.lengths_PG.sum())
+    worth = 0.0
     for g, length in enumerate(part.lengths_PG[0].tolist()):
         row = torch.tensor([part.prompts[0] + part.tokens_PGT[0, g, :length].tolist()])
         logprobs = policy.model(input_ids=row).logits[0, begin - 1 : -1].log_softmax(-1)
-        (0.2 * (logprobs.exp() * logprobs).sum() / total).backward()
+        less = 0.2 * (logprobs.exp() * logprobs).sum() / total
+        less.backward()
+        worth -= less.item()
     wanted = [p.grad.clone() for p in policy.model.parameters() if p.grad is not None]
     policy.model.zero_grad()
     assert any(each.abs().max() > 1e-4 for each in wanted)
     assert equal([a - b for a, b in zip(found, plain, strict=True)], wanted)
+    assert done and done.entropy_bonus == pytest.approx(worth, rel=1e-4)
 
 
 def test_bfloat16_points_the_same_way(policy: Policy, rollouts: list[Rollouts]) -> None:

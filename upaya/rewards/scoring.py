@@ -16,7 +16,9 @@ from upaya.rewards.regimes import reward
 
 @dataclass
 class Scores:
-    """Rewards of P·G completions under every regime, and what they are made of. S: items of the longest right answer.
+    """Rewards of P·G completions under every regime, and what they are made of.
+
+    S: items of the longest right answer. K = 1 + S: the parts of an answer, its form first, then its items.
 
     Attributes:
         rewards_PG: regime name → float64 rewards.
@@ -24,8 +26,8 @@ class Scores:
         exact_PG: whether a completion is exactly right in the right form: the strict measure.
         well_formed_PG: whether it has the right form.
         right_PGS: whether the item in each place of the right answer was said; NaN beyond a shorter answer.
-        items_PGS: regime name → the reward that a completion would have if all its items were like the one in this
-            place, for regimes that give credit item by item.
+        parts_PGK: regime name → for regimes that give credit item by item, what the completion would earn if all the
+            items that it says were right (of its form), and if all were like the one in this place (of an item).
         said: each completion's items, P × G.
     """
 
@@ -34,16 +36,17 @@ class Scores:
     exact_PG: Tensor
     well_formed_PG: Tensor
     right_PGS: Tensor
-    items_PGS: dict[str, Tensor] = field(default_factory=dict)
+    parts_PGK: dict[str, Tensor] = field(default_factory=dict)
     said: list[list[list[Item]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Scored:
-    """One completion's scores. Attributes: rows: of S numbers: whether each item is right, then one row a regime."""
+    """One completion's scores. Attributes: right: whether each of S items is; parts: K rewards for each regime."""
 
     numbers: list[float]
-    rows: list[list[float]]
+    right: list[float]
+    parts: list[list[float]]
     said: list[Item]
 
 
@@ -60,16 +63,15 @@ def score(texts: Sequence[Sequence[str]], questions: Sequence[Question], regimes
                 known[text] = _score(text, question, regimes, components, itemwise, slots)
         scored.append([known[text] for text in group])
     numbers = torch.tensor([[each.numbers for each in group] for group in scored], dtype=torch.float64)
-    rows = torch.tensor([[each.rows for each in group] for group in scored], dtype=torch.float64)
+    parts = torch.tensor([[each.parts for each in group] for group in scored], dtype=torch.float64)
     exact_PG, well_formed_PG, *rest = numbers.unbind(-1)
-    right_PGS, *items_PGS = rows.unbind(2)
     return Scores(
         rewards_PG=dict(zip(regimes, rest, strict=False)),
         components_PG=dict(zip(components, rest[len(regimes) :], strict=True)),
         exact_PG=exact_PG > 0,
         well_formed_PG=well_formed_PG > 0,
-        right_PGS=right_PGS,
-        items_PGS=dict(zip(itemwise, items_PGS, strict=True)),
+        right_PGS=torch.tensor([[each.right for each in group] for group in scored], dtype=torch.float64),
+        parts_PGK={name: parts[:, :, place] for place, name in enumerate(itemwise)},
         said=[[each.said for each in group] for group in scored],
     )
 
@@ -85,31 +87,35 @@ def _score(
     size = len(right_items(question))
     right = _by_slot(item_values(BY_ITEM["positions"], said, completion, question), said, size)
     padding = [float("nan")] * (slots - size)
-    rows = [right + padding]
-    for name in itemwise:
-        regime = regimes[name]
-        rows.append(_as_if_all(regime, rewards[name], values, completion, question, said, size) + padding)
+    parts = [
+        _by_part(regimes[name], rewards[name], values, completion, question, said, size) + padding for name in itemwise
+    ]
     return _Scored(
-        [exact(completion, question), completion.well_formed, *rewards.values(), *values.values()], rows, said
+        [exact(completion, question), completion.well_formed, *rewards.values(), *values.values()],
+        right + padding,
+        parts,
+        said,
     )
 
 
-def _as_if_all(
+def _by_part(
     regime: Regime, earned: float, values: Mapping[str, float], completion: Completion, question: Question,
     said: Sequence[Item], size: int,
 ) -> list[float]:  # fmt: skip
-    """For each place of the right answer, the reward if all items were like the one said there: what the whole earned,
-    with the components that know items taken at this item alone. With one item, what the whole earned."""
-    shares = [earned] * size
+    """For the form and each place of the right answer what the whole earned, with the components that know items taken
+    at this part alone: for the form as if every item said were right, so that items too many or too few are its fault.
+    With one item, what the whole earned: there is nothing to tell apart."""
+    shares = [earned] * (1 + size)
     for name, part in regime.components.items():
         if name in BY_ITEM:
             own = _by_slot(item_values(BY_ITEM[name], said, completion, question), said, size)
+            placed = sum(item.slot is not None for item in said) / max(len(said), size)
             whole = min(1.0, values[name] / part.saturates_at)
             shares = [
                 share + part.weight * (min(1.0, value / part.saturates_at) - whole)
-                for share, value in zip(shares, own, strict=True)
+                for share, value in zip(shares, [placed, *own], strict=True)
             ]
-    return shares
+    return shares if size > 1 else [earned, *shares[1:]]
 
 
 def _by_slot(values: Sequence[float], said: Sequence[Item], size: int) -> list[float]:

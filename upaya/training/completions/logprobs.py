@@ -24,22 +24,10 @@ def completion_logprobs(
     tokens_RT: Tensor,
     lengths: Tensor,
     sampling: SamplingParams = PLAIN,
-) -> Tensor:
-    """Log-probability of every completion token, differentiable: [R, T] on the CPU; 0 beyond a completion's length."""
-    return completion_logprobs_and_entropies(policy, prompts, prompt_of_row, tokens_RT, lengths, sampling, False)[0]
-
-
-def completion_logprobs_and_entropies(
-    policy: Policy,
-    prompts: Sequence[Sequence[int]],
-    prompt_of_row: Tensor,
-    tokens_RT: Tensor,
-    lengths: Tensor,
-    sampling: SamplingParams = PLAIN,
-    entropies: bool = True,
+    entropies: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of every completion token, and the entropy in nats of the distribution that it was drawn from,
-    both differentiable: [R, T] each, on the CPU; 0 beyond a completion's length.
+    """Log-probability of every completion token, and the entropy in nats of the distribution that it was drawn from (0
+    unless asked for), both differentiable: [R, T] each, on the CPU; 0 beyond a completion's length.
 
     One pass over a row without padding (packing.py beside this): each prompt once, logits only where there are
     completion tokens. Equals R full passes, gradients included.
@@ -50,7 +38,7 @@ def completion_logprobs_and_entropies(
         tokens_RT: completion tokens, padded at the end.
         lengths: of the completions, [R].
         sampling: how the tokens were drawn: the log-probabilities are those of the distribution drawn from.
-        entropies: whether to compute them; all 0 where not.
+        entropies: whether to compute them: another pass over the vocabulary.
     """
     device = policy.model.device
     layout = Layout.of(prompts, prompt_of_row, tokens_RT, lengths).to(device)

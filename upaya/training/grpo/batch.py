@@ -24,7 +24,7 @@ class Batch:
         self.names: list[str] = []
 
     def add(self, rollouts: Rollouts, earned: Earned, names: list[str], slots_PGT: Tensor | None = None) -> None:
-        """Args: slots_PGT: the item that each token belongs to (upaya/training/grpo/credit.py), where one does."""
+        """Args: slots_PGT: the part of the answer that each token belongs to (upaya/training/grpo/credit.py)."""
         self.rounds.append(rollouts)
         self.earnings.append(earned)
         self.slots.append(torch.full(rollouts.tokens_PGT.shape, WHOLE) if slots_PGT is None else slots_PGT)

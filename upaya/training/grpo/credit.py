@@ -1,5 +1,6 @@
 """What completions have earned under the reward trained on, and what each of their tokens is told of it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,23 +17,26 @@ from upaya.rewards.scoring import Scores
 from upaya.sampling.decoding import Rollouts
 from upaya.training.grpo.advantages import group_advantages
 
-WHOLE = -1  # the slot of a token that belongs to no item
+# The part of its answer that a token belongs to: its form, or an item, which is its place among the right ones plus 1.
+WHOLE = -1  # of what comes before the answer and leads to it: the completion as a whole
+FORM = 0
 
 
 @dataclass(frozen=True)
 class Earned:
-    """The rewards of P groups of G completions. S: places of the longest right answer.
+    """The rewards of P groups of G completions. K: the parts of the longest right answer, its form and its items.
 
     Attributes:
-        items_PGS: the reward of each completion if all its items were like the one in this place (NaN beyond a shorter
-            answer); None where credit is given to completions as a whole.
+        parts_PGK: the reward of each completion if all that it says were right (of its form), and if all its items were
+            like the one in this place (NaN beyond a shorter answer); None where credit is given to completions as a
+            whole.
         punishment_P: what negative advantages are multiplied by.
         floor_P: the least that can be earned.
         entropy_P: what a nat of entropy is worth.
     """
 
     rewards_PG: Tensor
-    items_PGS: Tensor | None
+    parts_PGK: Tensor | None
     punishment_P: Tensor
     floor_P: Tensor
     entropy_P: Tensor
@@ -47,8 +51,8 @@ class Earned:
     def under(cls, name: str, regime: Regime, scores: Scores) -> "Earned":
         rewards_PG = scores.rewards_PG[name]
         groups = torch.ones(len(rewards_PG), dtype=rewards_PG.dtype)
-        items_PGS = scores.items_PGS.get(name)
-        return cls(rewards_PG, items_PGS, regime.punishment * groups, regime.floor * groups, regime.entropy * groups)
+        parts_PGK = scores.parts_PGK.get(name)
+        return cls(rewards_PG, parts_PGK, regime.punishment * groups, regime.floor * groups, regime.entropy * groups)
 
     @classmethod
     def blended(cls, parts: Sequence["Earned"], shares: Sequence[float]) -> "Earned":
@@ -68,7 +72,7 @@ class Earned:
         """What several rewards make of the same rollouts, attribute by attribute."""
         return cls(
             made([part.rewards_PG for part in parts]),
-            made(_alike(parts)) if any(part.items_PGS is not None for part in parts) else None,
+            made(_alike(parts)) if any(part.parts_PGK is not None for part in parts) else None,
             made([part.punishment_P for part in parts]),
             made([part.floor_P for part in parts]),
             made([part.entropy_P for part in parts]),
@@ -77,14 +81,14 @@ class Earned:
     @classmethod
     def joined(cls, rounds: Sequence["Earned"]) -> "Earned":
         """All groups of several rounds under one reward."""
-        items = None
-        if rounds[0].items_PGS is not None:
-            parts = [part.items_PGS for part in rounds if part.items_PGS is not None]
+        made = None
+        if rounds[0].parts_PGK is not None:
+            parts = [part.parts_PGK for part in rounds if part.parts_PGK is not None]
             longest = max(part.shape[2] for part in parts)
-            items = torch.cat([F.pad(part, (0, longest - part.shape[2]), value=float("nan")) for part in parts])
+            made = torch.cat([F.pad(part, (0, longest - part.shape[2]), value=float("nan")) for part in parts])
         return cls(
             torch.cat([part.rewards_PG for part in rounds]),
-            items,
+            made,
             torch.cat([part.punishment_P for part in rounds]),
             torch.cat([part.floor_P for part in rounds]),
             torch.cat([part.entropy_P for part in rounds]),
@@ -92,50 +96,54 @@ class Earned:
 
     @property
     def live_P(self) -> Tensor:
-        """Groups that have something to compare, be it one item: bool [P]."""
+        """Groups that have something to compare, be it one part: bool [P]."""
         live = is_live(self.rewards_PG)
-        if self.items_PGS is not None:
-            places = self.items_PGS.nan_to_num()
-            live = live | (places != places[:, :1]).any(dim=(1, 2))
+        if self.parts_PGK is not None:
+            parts = self.parts_PGK.nan_to_num()
+            live = live | (parts != parts[:, :1]).any(dim=(1, 2))
         return live
 
     def advantages(self, scaling: Scaling, slots_PGT: Tensor) -> Tensor:
-        """The advantage of each token: [P, G, T]. An item is compared with the same item of its group.
+        """The advantage of each token: [P, G, T]. An item is compared with the same item of its group, the form with
+        theirs.
 
         Args:
-            slots_PGT: the item that a token belongs to, by its place among the right items; WHOLE for none.
+            slots_PGT: the part that a token belongs to: an item's place among the right ones plus 1, FORM or WHOLE.
         """
         whole_PG = group_advantages(self.rewards_PG, scaling, self.floor_P)
         told_PGT = whole_PG[:, :, None].expand(slots_PGT.shape)
-        if self.items_PGS is not None:
-            groups, size, places = self.items_PGS.shape
-            by_place = self.items_PGS.nan_to_num().movedim(2, 1).reshape(groups * places, size)
-            items = group_advantages(by_place, scaling, self.floor_P.repeat_interleave(places))
-            items_PGS = items.view(groups, places, size).movedim(1, 2)
-            told_PGT = torch.where(slots_PGT >= 0, items_PGS.gather(2, slots_PGT.clamp(min=0)), told_PGT)
+        if self.parts_PGK is not None:
+            groups, size, parts = self.parts_PGK.shape
+            by_part = self.parts_PGK.nan_to_num().movedim(2, 1).reshape(groups * parts, size)
+            advantages = group_advantages(by_part, scaling, self.floor_P.repeat_interleave(parts))
+            of_parts_PGK = advantages.view(groups, parts, size).movedim(1, 2)
+            told_PGT = torch.where(slots_PGT >= FORM, of_parts_PGK.gather(2, slots_PGT.clamp(min=FORM)), told_PGT)
         return torch.where(told_PGT < 0, told_PGT * self.punishment_P[:, None, None], told_PGT)
 
     def entropy_bonus(self, slots_PGT: Tensor) -> Tensor:
         """What a nat of entropy is worth at each token: [P, G, T]. Where items have credit of their own, the form is
         settled, and only what an item says is to stay open."""
         bonus_PGT = self.entropy_P[:, None, None].expand(slots_PGT.shape)
-        return bonus_PGT if self.items_PGS is None else bonus_PGT * (slots_PGT >= 0)
+        return bonus_PGT if self.parts_PGK is None else bonus_PGT * (slots_PGT > FORM)
 
 
 def _alike(parts: Sequence[Earned]) -> list[Tensor]:
-    """The items' rewards of each part; where it knows none, the whole's for each."""
-    size = next(part.items_PGS.shape[2] for part in parts if part.items_PGS is not None)
+    """What each reward makes of the parts of an answer; where it knows none, the whole's reward for all."""
+    size = next(part.parts_PGK.shape[2] for part in parts if part.parts_PGK is not None)
     return [
-        part.rewards_PG[:, :, None].expand(-1, -1, size) if part.items_PGS is None else part.items_PGS for part in parts
+        part.rewards_PG[:, :, None].expand(-1, -1, size) if part.parts_PGK is None else part.parts_PGK for part in parts
     ]
 
 
 def token_slots(
     policy: Policy, rollouts: Rollouts, said: Sequence[Sequence[Sequence[Item]]], begun: Sequence[str] | None = None
 ) -> Tensor:
-    """Which item each token belongs to: [P, G, T], its place among the right items, or WHOLE.
+    """Which part of the answer each token belongs to: [P, G, T], an item's place among the right ones plus 1, FORM or
+    WHOLE.
 
-    A token belongs to the item in which its first character stands.
+    A token belongs to the item in which its first character stands. Everything else from the answer's first character
+    on is form: separators, items too many, what closes the answer, the end, and whatever comes in between. What stands
+    before the answer leads to all of it, and belongs to the whole.
 
     Args:
         said: the items of each completion, P × G.
@@ -150,12 +158,16 @@ def token_slots(
             key = (tokens, tuple(items))
             if key not in known:
                 slot_at = {
-                    place: item.slot
+                    place: item.slot + 1
                     for item in items
                     if item.slot is not None
                     for place in range(item.span.start, item.span.end)
                 }
-                known[key] = [slot_at.get(start, WHOLE) for start in policy.token_starts(tokens, begin)]
+                answer_at = items[0].span.start if items else math.inf
+                known[key] = [
+                    slot_at.get(start, FORM) if start >= answer_at else WHOLE
+                    for start in policy.token_starts(tokens, begin)
+                ]
             slots_PGT[p, g, : len(tokens)] = torch.tensor(known[key])
     return slots_PGT
 

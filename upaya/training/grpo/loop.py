@@ -197,7 +197,7 @@ class _Loop:
             step - settings.first_step, earned_under(settings.scored, scores), solved_P
         )
         self.draw.saw(chosen, scores)
-        slots = token_slots(self.policy, rollouts, scores.said, begun) if earned.items_PGS is not None else None
+        slots = token_slots(self.policy, rollouts, scores.said, begun) if earned.parts_PGK is not None else None
         self.batch.add(rollouts, earned, [question.id for question in questions], slots)
         self.step += 1
         self.tokens += int(rollouts.lengths_PG.sum())

@@ -13,10 +13,12 @@ from upaya.declared.grpo import Loss
 
 
 class LossMetrics(NamedTuple):
-    """Sums over a micro-batch's tokens: those whose ratio was clipped, their k3 divergence from the reference."""
+    """Sums over a micro-batch's tokens: those whose ratio was clipped, their k3 divergence from the reference, and the
+    entropy bonus, weighed as in the loss that it was taken from."""
 
     clipped: float
     kl: float
+    bonus: float
 
 
 def completion_weights(lengths: Tensor, counted: Tensor, loss: Loss, max_new_tokens: int) -> Tensor:
@@ -84,8 +86,10 @@ def policy_loss(
         k3 = away.exp() - away - 1
         token_losses = token_losses + loss.kl * k3
         divergence = k3.detach().sum().item()
+    weights_RT = weights_R[..., None].to(token_losses.dtype)
+    bonus = 0.0
     if entropy_bonus_RT is not None:
         token_losses = token_losses - entropy_bonus_RT
-    weights_RT = weights_R[..., None].to(token_losses.dtype)
+        bonus = (weights_RT * entropy_bonus_RT.detach().masked_fill(~mask_RT, 0.0)).sum().item()
     total = (weights_RT * token_losses.masked_fill(~mask_RT, 0.0)).sum()
-    return total, LossMetrics((clipped & mask_RT).sum().item(), divergence)
+    return total, LossMetrics((clipped & mask_RT).sum().item(), divergence, bonus)

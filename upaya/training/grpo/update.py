@@ -11,7 +11,7 @@ from upaya.declared.grpo import Grpo
 from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError
 from upaya.policy.model import Policy
-from upaya.training.completions.logprobs import completion_logprobs_and_entropies
+from upaya.training.completions.logprobs import completion_logprobs
 from upaya.training.completions.micro_batches import micro_batches
 from upaya.training.completions.packing import length_mask
 from upaya.training.grpo.batch import Batch
@@ -25,6 +25,8 @@ class Update:
     """What an update did. Of several optimiser steps: the mean of their losses and of their gradients' norms.
 
     Attributes:
+        loss: with the entropy bonus taken off.
+        entropy_bonus: what was taken off, None where no regime gives one.
         grad_norm: before clipping.
         clipped: share of tokens whose ratio was clipped, over all optimiser steps; 0 where there is but one.
         kl: k3 divergence from the reference per token, None where none is kept.
@@ -34,6 +36,7 @@ class Update:
     """
 
     loss: float
+    entropy_bonus: float | None
     grad_norm: float
     clipped: float
     kl: float | None
@@ -67,7 +70,7 @@ def update(
     lesson = _Lesson(policy, batch, grpo, sampling, reference)
     groups = list(range(len(batch.names))) if grpo.loss.dead_groups_count else live
     parts = [groups[start :: grpo.mini_batches] for start in range(grpo.mini_batches)]
-    losses, norms, clipped, kl, tokens = [], [], 0.0, 0.0, 0
+    losses, norms, clipped, kl, bonus, tokens = [], [], 0.0, 0.0, 0.0, 0
     policy.model.train()
     for part in grpo.iterations * parts:
         learned = [group for group in part if group in alive]
@@ -82,14 +85,15 @@ def update(
                 raise UserError(f"the loss is {losses[-1]} on the completions of {lesson.names(rows)}")
             engine.backward(value)
             if counts:
-                clipped, kl = clipped + metrics.clipped, kl + metrics.kl
+                clipped, kl, bonus = clipped + metrics.clipped, kl + metrics.kl, bonus + metrics.bonus
                 tokens += int(lesson.lengths_PG.flatten()[rows].sum())
         norms.append(engine.step(rate * batch.step_scale))
-    everyone = processes.gathered((losses, clipped, kl, tokens))
+    everyone = processes.gathered((losses, clipped, kl, bonus, tokens))
     losses = [sum(parts) for parts in zip(*(own[0] for own in everyone), strict=True)]
-    clipped, kl, tokens = (sum(parts) for parts in zip(*(own[1:] for own in everyone), strict=True))
+    clipped, kl, bonus, tokens = (sum(parts) for parts in zip(*(own[1:] for own in everyone), strict=True))
     return Update(
         loss=sum(losses) / len(losses),
+        entropy_bonus=bonus / len(losses) if lesson.bonus_RT is not None else None,
         grad_norm=sum(norms) / len(norms),
         clipped=clipped / max(1, tokens),
         kl=kl / max(1, tokens) if reference is not None else None,
@@ -153,9 +157,7 @@ class _Lesson:
         tokens_RT = rollouts.tokens_PGT.flatten(0, 1)[rows, :longest]
 
         def under(policy: Policy, entropies: bool) -> tuple[Tensor, Tensor]:
-            return completion_logprobs_and_entropies(
-                policy, prompts, of_row, tokens_RT, lengths, self.sampling, entropies
-            )
+            return completion_logprobs(policy, prompts, of_row, tokens_RT, lengths, self.sampling, entropies)
 
         with torch.autocast(self.policy.model.device.type, torch.bfloat16, enabled=grpo.precision == "bfloat16"):
             logprobs_RT, entropies_RT = under(self.policy, self.bonus_RT is not None)

@@ -129,5 +129,5 @@ class _Losses:
         longest = int(lengths.max())
         tokens = torch.tensor([each + [self.policy.pad_id] * (longest - len(each)) for each in shown])
         prompts = [self.prompt(i) for i in questions]
-        logprobs = completion_logprobs(self.policy, prompts, torch.arange(len(shown)), tokens, lengths)
+        logprobs, _ = completion_logprobs(self.policy, prompts, torch.arange(len(shown)), tokens, lengths)
         return -(logprobs * length_mask(lengths, longest)).sum()
