@@ -121,6 +121,14 @@ def collapse(series: list[float], alarm: Alarm) -> list[int]:
     return found
 
 
+def test_a_form_that_is_lost_sounds_and_says_what_keeps_it() -> None:
+    alarm, statistics, events = Alarm(window=4), RunningStatistics(100), []
+    for format_rate in [0.95] * 8 + [0.02] * 4:
+        statistics.update({"entropy": 1.0, "completion_length": 20.0, "format_rate": format_rate})
+        events += collapses(alarm, statistics)
+    assert [event["of"] for event in events] == ["format_rate"] and "`format`" in events[0]["condition"]
+
+
 def test_the_alarm_sounds_once_at_a_cliff_and_not_on_a_slope() -> None:
     alarm = Alarm(window=4, falls_to=0.5)
     assert collapse([1.0] * 10 + [0.1] * 20, alarm) == [13]

@@ -92,11 +92,11 @@ Sampler = Annotated[Uniform | Pools, Field(discriminator="type")]
 class Alarm(Declared):
     """When the alarms of a curriculum's health sound. Training goes on: the event is for whoever looks.
 
-    Collapse: the mean entropy or length over `window` steps is less than `falls_to` of that over the `window` steps
-    before; silent afterwards for two windows. A healthy run of the default questions never falls below 0.7 from ten
-    steps to the next ten. The others look at `health_window` steps and sound once in a stage, each skill's for itself:
-    a skill is unlearnt while the others get on, success has fallen since the best that was reached (after a switch,
-    say), success stands still below what is wanted.
+    Collapse: the mean entropy, length or format rate over `window` steps is less than `falls_to` of that over the
+    `window` steps before; silent afterwards for two windows. A healthy run of the default questions never falls
+    below 0.7 from ten steps to the next ten. The others look at `health_window` steps and sound once in a stage,
+    each skill's for itself: a skill is unlearnt while the others get on, success has fallen since the best that was
+    reached (after a switch, say), success stands still below what is wanted.
     """
 
     window: int = Field(default=10, gt=0)

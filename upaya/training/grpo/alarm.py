@@ -7,21 +7,25 @@ from typing import Any
 from upaya.declared.grpo import Alarm
 from upaya.training.grpo.switching import RunningStatistics
 
-WATCHED = {"entropy": "entropy", "completion_length": "completion length"}
+WATCHED = {  # in a step's record → what it is called, and what to do when it falls
+    "entropy": ("entropy", "A lower learning rate, or `entropy` in the regime, keeps answers open"),
+    "completion_length": ("completion length", "Look at what is said (`upaya ask`): saying little may pay"),
+    "format_rate": ("format rate", "More weight for `format`, less `entropy` or a lower temperature keeps the form"),
+}
 
 
 def collapses(alarm: Alarm, statistics: RunningStatistics) -> list[dict[str, Any]]:
-    """Entropy or length falling off a cliff: the alarms of the step that the statistics end with, as events without
-    their step."""
+    """Entropy, length or form falling off a cliff: the alarms of the step that the statistics end with, as events
+    without their step."""
     alarms = []
-    for name, called in WATCHED.items():
+    for name, (called, advice) in WATCHED.items():
         if _has_fallen(alarm, statistics, name, 0) and not any(
             _has_fallen(alarm, statistics, name, ago) for ago in range(1, 2 * alarm.window)
         ):
             now = statistics.mean(name, alarm.window)
             before = statistics.mean(name, alarm.window, before=alarm.window)
             assert now is not None and before is not None
-            condition = f"{called} fell from {before:.3g} to {now:.3g} within {alarm.window} steps"
+            condition = f"{called} fell from {before:.3g} to {now:.3g} within {alarm.window} steps. {advice}"
             alarms.append(_event(name, condition, now / before))
     return alarms
 

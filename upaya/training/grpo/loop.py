@@ -29,7 +29,7 @@ from upaya.policy.model import Policy, compile_layers
 from upaya.rewards.scoring import score
 from upaya.training.completions.measures import measure, under
 from upaya.training.completions.rollouts import roll_out
-from upaya.training.grpo.alarm import Health, collapses
+from upaya.training.grpo.alarm import WATCHED, Health, collapses
 from upaya.training.grpo.batch import Batch
 from upaya.training.grpo.credit import earned_under, token_slots
 from upaya.training.grpo.draw import Draw
@@ -166,7 +166,7 @@ class _Loop:
                 events.append({"event": "refill", "condition": f"cut short: {self.batch.shortage}", "value": None})
             self.batch = Batch(self.settings.grpo.dead_groups)
         live = {f"live/{name}": under_it["live"] for name, under_it in record["regimes"].items()}
-        watched = {name: record[name] for name in ("success", "entropy", "completion_length")}
+        watched = {name: record[name] for name in ("success", *WATCHED)}
         self.statistics.update({**watched, "reward": record["trained"]["reward"], **live})
         self._write(record)
         events += collapses(self.settings.grpo.alarm, self.statistics)

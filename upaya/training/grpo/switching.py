@@ -26,7 +26,7 @@ class Fired(Declared):
 class RunningStatistics:
     """What conditions look at: a series of values, one per step of the stage. Holds everything a checkpoint needs.
 
-    Series: `success`, `reward` (as trained on) and `live/<regime>`.
+    Series: `success`, `reward` (as trained on), `live/<regime>` and what the alarms watch.
     """
 
     def __init__(self, longest_window: int) -> None:
