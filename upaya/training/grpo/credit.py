@@ -104,8 +104,10 @@ class Earned:
         return live
 
     def advantages(self, scaling: Scaling, slots_PGT: Tensor) -> Tensor:
-        """The advantage of each token: [P, G, T]. An item is compared with the same item of its group, the form with
-        theirs.
+        """The advantage of each token: [P, G, T].
+
+        An item is compared with the same item of its group. A form that is worse than its group's is told so; any other
+        shares in what the whole is encouraged for, and has no part in the blame for wrong items.
 
         Args:
             slots_PGT: the part that a token belongs to: an item's place among the right ones plus 1, FORM or WHOLE.
@@ -116,7 +118,9 @@ class Earned:
             groups, size, parts = self.parts_PGK.shape
             by_part = self.parts_PGK.nan_to_num().movedim(2, 1).reshape(groups * parts, size)
             advantages = group_advantages(by_part, scaling, self.floor_P.repeat_interleave(parts))
-            of_parts_PGK = advantages.view(groups, parts, size).movedim(1, 2)
+            of_parts_PGK = advantages.view(groups, parts, size).movedim(1, 2).clone()
+            of_form_PG = of_parts_PGK[:, :, FORM]
+            of_parts_PGK[:, :, FORM] = of_form_PG.where(of_form_PG < 0, torch.maximum(of_form_PG, whole_PG))
             told_PGT = torch.where(slots_PGT >= FORM, of_parts_PGK.gather(2, slots_PGT.clamp(min=FORM)), told_PGT)
         return torch.where(told_PGT < 0, told_PGT * self.punishment_P[:, None, None], told_PGT)
 
