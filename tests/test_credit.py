@@ -150,24 +150,27 @@ def test_an_item_that_is_seldom_right_weighs_the_more_in_its_own_group() -> None
     assert told.flatten().tolist() == pytest.approx([number for row in wanted for number in row], rel=1e-3)
 
 
-def test_entropy_is_worth_something_where_the_answer_is_open() -> None:
+def test_entropy_is_worth_something_where_nothing_of_the_group_is_right() -> None:
     texts = [says("无记", "有对", "善"), says("何", "何", "何")]
-    slots = torch.tensor([[[WHOLE, 1, 2], [WHOLE, 1, FORM]]])
+    slots = torch.tensor([[[WHOLE, 1, FORM, 2, 3, FORM]] * 2])
     worth = {"entropy": 0.25}
     itemwise = earned(texts, LIST, ITEMWISE.model_copy(update=worth)).entropy_bonus(slots)
-    assert itemwise.tolist() == [[[0, 0.25, 0.25], [0, 0.25, 0]]]
-    assert earned(texts, LIST, LENIENT.model_copy(update=worth)).entropy_bonus(slots).unique().tolist() == [0.25]
+    assert itemwise.tolist() == [[[0, 0, 0, 0, 0.25, 0]] * 2]  # the third item alone was never right
+    whole = LENIENT.model_copy(update=worth)
+    assert earned(texts, LIST, whole).entropy_bonus(slots).unique().tolist() == [0.25]
+    assert not earned([*texts, says("无记", "有对", "善及不善")], LIST, whole).entropy_bonus(slots).any()
     assert not earned(texts, LIST, ITEMWISE).entropy_bonus(slots).any()
 
 
 def test_a_blend_of_regimes_blends_credit_and_punishment() -> None:
-    texts = [says("无记", "无对", "善"), says("善", "有对", "善及不善")]
+    texts = [says("无记", "无对", "善"), says("善", "有对", "何")]
     mild = earned(texts, LIST, ITEMWISE.model_copy(update={"punishment": 0.0, "entropy": 0.1}))
     plain = earned(texts, LIST, LENIENT)
     found = Earned.blended([mild, plain], [0.5, 0.5])
     assert mild.parts_PGK is not None and found.parts_PGK is not None
     assert torch.allclose(found.parts_PGK, (mild.parts_PGK + plain.rewards_PG[..., None]) / 2)
-    assert found.punishment_P.tolist() == [0.5] and found.entropy_P.tolist() == [0.05]
+    assert found.punishment_P.tolist() == [0.5]
+    assert found.entropy_PK.tolist() == [pytest.approx([0, 0, 0, 0.05])]
     by_group = Earned.chosen([mild, plain], torch.tensor([1]))
     assert by_group.parts_PGK is not None and torch.equal(by_group.parts_PGK[..., 1], plain.rewards_PG)
 

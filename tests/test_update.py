@@ -103,7 +103,7 @@ def test_entropy_adds_its_gradient_to_that_of_the_rewards(policy: Policy, rollou
     """Against autograd through whole passes, completion by completion."""
     part, batch = rollouts[1], batch_of(rollouts[1:2], [LIVE])
     plain = gradients(policy, batch)[0]
-    batch.earnings = [replace(batch.earned, entropy_P=torch.tensor([0.2], dtype=torch.float64))]
+    batch.earnings = [replace(batch.earned, entropy_PK=torch.tensor([[0.2]], dtype=torch.float64))]
     found = gradients(policy, batch, tokens_per_micro_batch=60)[0]
     done = update(policy, Gradients(policy), batch, grpo(tokens_per_micro_batch=60), SAMPLING)
     begin, total = len(part.prompts[0]), int(part.lengths_PG.sum())

@@ -54,20 +54,21 @@ class Regime(Declared):
     worth making. Negative advantages are multiplied by `punishment`: 0 encourages only, 1 is GRPO as it is. (A lower
     baseline does the like for all: AsymRE, arXiv:2506.20520; AsymGRPO, arXiv:2604.04894, weighs both signs.)
 
-    `entropy` is what a nat of the policy's entropy is worth beside the advantages (Mnih et al. 2016, A3C,
-    arXiv:1602.01783, §4.1): where nothing is found right yet, the policy goes on saying many things. With
-    `credit: item` that holds for the tokens of items alone, else for all.
+    `entropy` is what a nat of the policy's entropy is worth (Mnih et al. 2016, A3C, arXiv:1602.01783, §4.1) in what no
+    completion of the group has right: what was not found yet is not settled. With `credit: item` these are single
+    items, else whole completions. Where one of the group is right, its advantage says all.
 
     With `credit: item` the tokens of each item have the advantage of that item over the same item of the group's other
-    completions, and all other tokens that of the whole (span credit: SCRL, arXiv:2605.22074). Only the components that
-    know items are taken apart; with one item it is the same as `completion`.
+    completions (span credit: SCRL, arXiv:2605.22074), those of the form theirs, and what leads to the answer that of
+    the whole (upaya/training/grpo/credit.py). Only the components that know items are taken apart; with one item it is
+    the same as `completion`.
     """
 
     components: dict[str, Part] = Field(min_length=1)
     penalties: Penalties = Penalties()
     floor: float = 0.0
     punishment: float = Field(default=1.0, ge=0, le=1, description="what negative advantages are multiplied by")
-    entropy: float = Field(default=0.0, ge=0, description="what a nat of entropy is worth beside the advantages")
+    entropy: float = Field(default=0.0, ge=0, description="what a nat of entropy is worth where nothing is right yet")
     credit: Literal["completion", "item"] = "completion"
     hints: Hints = Hints()
 

@@ -32,27 +32,33 @@ class Earned:
             whole.
         punishment_P: what negative advantages are multiplied by.
         floor_P: the least that can be earned.
-        entropy_P: what a nat of entropy is worth.
+        entropy_PK: what a nat of entropy is worth in each part; K is 1 where credit is given to completions as a whole.
     """
 
     rewards_PG: Tensor
     parts_PGK: Tensor | None
     punishment_P: Tensor
     floor_P: Tensor
-    entropy_P: Tensor
+    entropy_PK: Tensor
 
     @classmethod
     def as_a_whole(cls, rewards_PG: Tensor) -> "Earned":
         """By completions, punished as GRPO punishes."""
         groups = torch.ones(len(rewards_PG), dtype=rewards_PG.dtype)
-        return cls(rewards_PG, None, groups, 0 * groups, 0 * groups)
+        return cls(rewards_PG, None, groups, 0 * groups, 0 * groups[:, None])
 
     @classmethod
     def under(cls, name: str, regime: Regime, scores: Scores) -> "Earned":
         rewards_PG = scores.rewards_PG[name]
         groups = torch.ones(len(rewards_PG), dtype=rewards_PG.dtype)
         parts_PGK = scores.parts_PGK.get(name)
-        return cls(rewards_PG, parts_PGK, regime.punishment * groups, regime.floor * groups, regime.entropy * groups)
+        if parts_PGK is None:
+            open_PK = ~scores.exact_PG.any(dim=1, keepdim=True)
+        else:
+            unfound_PS = ~(scores.right_PGS.nan_to_num() > 0).any(dim=1)
+            open_PK = F.pad(unfound_PS, (1, 0), value=False)  # a form is taught, not found
+        entropy_PK = regime.entropy * open_PK.to(rewards_PG.dtype)
+        return cls(rewards_PG, parts_PGK, regime.punishment * groups, regime.floor * groups, entropy_PK)
 
     @classmethod
     def blended(cls, parts: Sequence["Earned"], shares: Sequence[float]) -> "Earned":
@@ -70,28 +76,25 @@ class Earned:
     @classmethod
     def _made_of(cls, parts: Sequence["Earned"], made: Callable[[Sequence[Tensor]], Tensor]) -> "Earned":
         """What several rewards make of the same rollouts, attribute by attribute."""
+        size = max(part.entropy_PK.shape[1] for part in parts)
         return cls(
             made([part.rewards_PG for part in parts]),
             made(_alike(parts)) if any(part.parts_PGK is not None for part in parts) else None,
             made([part.punishment_P for part in parts]),
             made([part.floor_P for part in parts]),
-            made([part.entropy_P for part in parts]),
+            made([part.entropy_PK.expand(-1, size) for part in parts]),
         )
 
     @classmethod
     def joined(cls, rounds: Sequence["Earned"]) -> "Earned":
         """All groups of several rounds under one reward."""
-        made = None
-        if rounds[0].parts_PGK is not None:
-            parts = [part.parts_PGK for part in rounds if part.parts_PGK is not None]
-            longest = max(part.shape[2] for part in parts)
-            made = torch.cat([F.pad(part, (0, longest - part.shape[2]), value=float("nan")) for part in parts])
+        of_parts = [part.parts_PGK for part in rounds if part.parts_PGK is not None]
         return cls(
             torch.cat([part.rewards_PG for part in rounds]),
-            made,
+            _padded(of_parts, float("nan")) if of_parts else None,
             torch.cat([part.punishment_P for part in rounds]),
             torch.cat([part.floor_P for part in rounds]),
-            torch.cat([part.entropy_P for part in rounds]),
+            _padded([part.entropy_PK for part in rounds], 0.0),
         )
 
     @property
@@ -125,10 +128,12 @@ class Earned:
         return torch.where(told_PGT < 0, told_PGT * self.punishment_P[:, None, None], told_PGT)
 
     def entropy_bonus(self, slots_PGT: Tensor) -> Tensor:
-        """What a nat of entropy is worth at each token: [P, G, T]. Where items have credit of their own, the form is
-        settled, and only what an item says is to stay open."""
-        bonus_PGT = self.entropy_P[:, None, None].expand(slots_PGT.shape)
-        return bonus_PGT if self.parts_PGK is None else bonus_PGT * (slots_PGT > FORM)
+        """What a nat of entropy is worth at each token: [P, G, T]; nothing in what leads to an answer that is told of
+        its parts."""
+        worth_PGK = self.entropy_PK[:, None].expand(-1, slots_PGT.shape[1], -1)
+        if self.parts_PGK is None:
+            return worth_PGK.expand(slots_PGT.shape)
+        return worth_PGK.gather(2, slots_PGT.clamp(min=FORM)) * (slots_PGT >= FORM)
 
 
 def _alike(parts: Sequence[Earned]) -> list[Tensor]:
@@ -137,6 +142,12 @@ def _alike(parts: Sequence[Earned]) -> list[Tensor]:
     return [
         part.rewards_PG[:, :, None].expand(-1, -1, size) if part.parts_PGK is None else part.parts_PGK for part in parts
     ]
+
+
+def _padded(rounds: Sequence[Tensor], value: float) -> Tensor:
+    """All groups of several rounds, whose right answers may have different numbers of parts."""
+    longest = max(part.shape[-1] for part in rounds)
+    return torch.cat([F.pad(part, (0, longest - part.shape[-1]), value=value) for part in rounds])
 
 
 def token_slots(
