@@ -25,8 +25,10 @@ new = rm -rf $(1); for python in $(PYTHONS); do \
 	"$$python" -c '$(SUPPORTED)' >/dev/null 2>&1 && exec "$$python" -m venv $(1); done; \
 	echo "error: Python 3.11, 3.12 or 3.13 with its venv module is needed, and this is none: $(PYTHONS)." \
 	"Name one: make PYTHON=/path/to/python3.11" >&2; exit 1
-# Modules are compiled when they are first imported: most never are, and compiling all takes longer than the rest.
+# Modules are compiled when they are first imported: most never are, and compiling all takes longer than the rest. What
+# every stage imports is imported once at the end: a Python told to write no bytecode would compile it at every start.
 INSTALL := -m pip install --quiet --no-compile
+COMPILE := from upaya.startup import start; start(); import tasks.grpo, flows.curriculum, prefect.server.api.server, deepspeed
 
 .PHONY: bench bench-equality
 bench: setup .venv-trl/ready
@@ -76,6 +78,7 @@ setup: .venv/ready
 	@$(BIN)/python $(INSTALL) pip setuptools -c requirements.lock
 	@$(BIN)/python $(INSTALL) torch -c requirements.lock
 	@PYTHONWARNINGS=ignore $(BIN)/python $(INSTALL) --no-build-isolation --no-deps -r requirements.lock -e .
+	@env -u PYTHONDONTWRITEBYTECODE DS_ACCELERATOR=cpu $(BIN)/python -c '$(COMPILE)'
 	@touch $@
 
 clean:
