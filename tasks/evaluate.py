@@ -99,5 +99,6 @@ def metrics_of(
             kind: over([i for i in every if questions[i].kind == kind])
             for kind in sorted({question.kind for question in questions})
         },
+        "skills": {skill: round(success, 6) for skill, success in evaluated.skills.items()},
         "wordings": {key: over(chosen) for key, chosen in wordings.items() if chosen},
     }

@@ -25,7 +25,7 @@ from upaya.policy.model import Policy
 from upaya.tracking.tracker import Tracker
 from upaya.training.steps import processes
 from upaya.training.steps.adapters import merge_lora
-from upaya.training.steps.run import Run
+from upaya.training.steps.run import HISTORY, ROLLOUTS, Run
 
 MOMENTS_FILE = "optimiser.safetensors"
 
@@ -70,7 +70,7 @@ class Stage:
     def publish(
         self, policy: Policy, provenance: Mapping[str, Any], moments: Mapping[str, Tensor] | None = None
     ) -> Path:
-        """policies/<name>: weights, config, tokenizer, history.jsonl and policy.json, in one step; the work is done.
+        """policies/<name>: weights, config, tokenizer, history, rollouts, policy.json, in one step; the work is done.
 
         Adapters are merged into the weights. Of several processes the first writes.
 
@@ -84,11 +84,10 @@ class Stage:
         with replacing(folder, within=POLICIES) as partial:
             partial.mkdir(parents=True)
             policy.save(partial)
-            history = self.work / "history.jsonl"
-            if history.exists():
-                shutil.copy(history, partial / "history.jsonl")
-            else:
-                (partial / "history.jsonl").touch()
+            (partial / HISTORY).touch()
+            for file in (HISTORY, ROLLOUTS):
+                if (self.work / file).exists():
+                    shutil.copy(self.work / file, partial / file)
             if moments is not None:
                 save_file({name: part.contiguous() for name, part in moments.items()}, partial / MOMENTS_FILE)
             weights = {file.name: sha256_file(file) for file in sorted(partial.glob("*.safetensors"))}

@@ -12,11 +12,21 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 
 
 @app.command()
-def show(policy: str = typer.Argument("lenient-strict")) -> None:
-    """The table of a policy and its ancestors."""
+def show(
+    policy: str = typer.Argument("lenient-strict"),
+    step: int | None = typer.Option(None, help="groups of this step, counted from the warm-up"),
+    dead: bool = typer.Option(False, "--dead", help="only groups that taught nothing"),
+    question: str | None = typer.Option(None, help="groups of this question, through the steps"),
+    most: int = typer.Option(4, min=1, help="how many groups, the last ones"),
+) -> None:
+    """The table of a policy and its ancestors; with --step, --dead or --question groups of their training."""
+    from upaya.measuring.groups import show_groups
     from upaya.measuring.report import show as show_table
 
-    show_table(policy)
+    if step is None and question is None and not dead:
+        show_table(policy)
+    else:
+        show_groups(policy, step, dead, question, most)
 
 
 @app.command()

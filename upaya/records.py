@@ -1,4 +1,4 @@
-"""What a stage says of itself beside a policy's weights, as others read it: history.jsonl and policy.json."""
+"""What a stage says of itself beside a policy's weights, as others read it: policy.json, history and rollouts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +33,12 @@ def provenance(policy: str) -> dict[str, Any]:
         raise UserError(f"{path}: this policy is not built; `python -m flows.curriculum {policy}` builds it")
     origin: dict[str, Any] = read_json(path)
     return origin
+
+
+def rollouts_of(policy: str) -> list[dict[str, Any]]:
+    """The groups that were kept of a built policy's training; none where it was not trained by GRPO."""
+    path = POLICIES / policy / "rollouts.jsonl"
+    return read_history(path) if path.exists() else []
 
 
 def history_of(policy: str) -> list[dict[str, Any]]:

@@ -109,6 +109,14 @@ class Alarm(Declared):
     gain: float = Field(default=0.01, ge=0, description="… rising by less than this over two windows")
 
 
+class Keep(Declared):
+    """Which groups of the rollouts stand in the policy's rollouts.jsonl, with all that was made of them. About 10 kB a
+    group of the default questions: 6 MB for a curriculum at the default."""
+
+    every: int = Field(default=1, gt=0, description="steps from one to the next")
+    groups: int = Field(default=2, ge=0, description="groups of a step: dead and live ones in turn; 0 keeps none")
+
+
 class SuccessRate(Declared):
     """Fires when the share of exactly right completions, averaged over the last `window` steps, reaches `threshold`."""
 
@@ -187,6 +195,7 @@ class Grpo(Declared):
     mini_batches: int = Field(default=1, gt=0, description="optimiser steps per pass, each on a part of the groups")
     sampler: Sampler = Uniform(type="uniform")
     alarm: Alarm = Alarm()
+    keep: Keep = Keep()
     compile: bool = Field(
         default=False, description="torch.compile the layers for updates: half a minute first, then a sixth faster"
     )

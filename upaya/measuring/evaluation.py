@@ -13,16 +13,18 @@ from upaya.measuring.setting import Setting
 from upaya.measuring.statistics import interval, pass_at_k
 from upaya.policy.model import Policy
 from upaya.rewards.groups import is_live
-from upaya.rewards.scoring import Scores, score
+from upaya.rewards.scoring import Scores, score, success_by_skill
 from upaya.sampling.decoding import Rollouts, sample
 from upaya.sampling.philox import Stream
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One value per question for each measure, and the sampled completions with their scores."""
+    """One value per question for each measure, how often each skill was right in the samples, completions with their
+    scores."""
 
     measures: dict[str, list[float]]
+    skills: dict[str, float]
     samples: list[dict[str, Any]]
     generated_tokens: int
 
@@ -46,6 +48,7 @@ def evaluate(
     scores = {how: score(said, questions, setting.regimes) for how, said in texts.items()}
     return Evaluated(
         measures=_measures(scores["greedy"], scores["sampled"], params, setting.group_size),
+        skills=success_by_skill(scores["sampled"], questions),
         samples=_rows(questions, texts, scores),
         generated_tokens=int(greedy.lengths_PG.sum() + sampled.lengths_PG.sum()),
     )

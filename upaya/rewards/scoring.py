@@ -135,3 +135,13 @@ def right_by_skill(scores: Scores, questions: Sequence[Question]) -> list[list[t
         or [(question.kind, scores.exact_PG[place].double())]
         for place, question in enumerate(questions)
     ]
+
+
+def success_by_skill(scores: Scores, questions: Sequence[Question]) -> dict[str, float]:
+    """How often each skill was right, over the completions that needed it; of questions that declare none, their
+    kind's success."""
+    found: dict[str, list[float]] = {}
+    for of_question in right_by_skill(scores, questions):
+        for skill, right_G in of_question:
+            found.setdefault(skill, []).append(right_G.mean().item())
+    return {skill: sum(shares) / len(shares) for skill, shares in sorted(found.items())}

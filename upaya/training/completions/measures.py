@@ -7,7 +7,7 @@ from torch import Tensor
 
 from upaya.corpus.questions import Question
 from upaya.rewards.groups import group_centred, shares
-from upaya.rewards.scoring import Scores, right_by_skill
+from upaya.rewards.scoring import Scores, success_by_skill
 from upaya.sampling.decoding import Rollouts
 
 
@@ -18,7 +18,7 @@ def measure(rollouts: Rollouts, scores: Scores, questions: Sequence[Question]) -
     tokens = rollouts.lengths_PG.sum().item()
     return {
         "success": scores.exact_PG.double().mean().item(),
-        "skills": skills(scores, questions),
+        "skills": success_by_skill(scores, questions),
         "format_rate": scores.well_formed_PG.double().mean().item(),
         "dropped_mass": rollouts.dropped_PGT.sum().item() / tokens,
         "entropy": rollouts.entropies_PGT.sum().item() / tokens,
@@ -30,16 +30,6 @@ def measure(rollouts: Rollouts, scores: Scores, questions: Sequence[Question]) -
             for name, values in scores.components_PG.items()
         },
     }
-
-
-def skills(scores: Scores, questions: Sequence[Question]) -> dict[str, float]:
-    """How often each skill was right, over the completions that needed it; of questions that declare none, their
-    kind's success."""
-    found: dict[str, list[float]] = {}
-    for of_question in right_by_skill(scores, questions):
-        for skill, right_G in of_question:
-            found.setdefault(skill, []).append(right_G.mean().item())
-    return {skill: sum(shares) / len(shares) for skill, shares in sorted(found.items())}
 
 
 def under(rewards_PG: Tensor, exact_PG: Tensor) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from upaya.declared.grpo import DeadGroups, Refill, Scale
+from upaya.declared.grpo import DeadGroups, Refill, Scale, Scaling
 from upaya.sampling.decoding import Rollouts
 from upaya.training.grpo.credit import WHOLE, Earned
 
@@ -38,6 +38,10 @@ class Batch:
     def slots_PGT(self) -> Tensor:
         longest = max(part.shape[2] for part in self.slots)
         return torch.cat([F.pad(part, (0, longest - part.shape[2]), value=WHOLE) for part in self.slots])
+
+    def advantages(self, scaling: Scaling) -> Tensor:
+        """Of each token: [P, G, T]."""
+        return self.earned.advantages(scaling, self.slots_PGT)
 
     @property
     def rollouts(self) -> Rollouts:

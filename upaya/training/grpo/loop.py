@@ -34,6 +34,7 @@ from upaya.training.grpo.batch import Batch
 from upaya.training.grpo.credit import earned_under, token_slots
 from upaya.training.grpo.draw import Draw
 from upaya.training.grpo.hints import Giver, beginning
+from upaya.training.grpo.kept import Keeper
 from upaya.training.grpo.rewarding import Rewarding
 from upaya.training.grpo.switching import Fired, RunningStatistics, fired, reach
 from upaya.training.grpo.update import update
@@ -117,12 +118,13 @@ class _Loop:
         self.engine = engine_for(
             policy, run.zero, learning_rate=settings.learning_rate, max_grad_norm=grpo.max_grad_norm, betas=grpo.betas
         )
-        self.checkpoints, self.history = run.checkpoints(), run.history()
+        self.checkpoints, self.history, self.rollouts = run.checkpoints(), run.history(), run.rollouts()
         self.statistics = RunningStatistics(reach(settings.until, grpo.alarm))
         self.health = Health(grpo.alarm)
         self.draw = Draw(grpo.sampler, len(questions), run.seed, settings.first_step * grpo.prompts)
         self.rewarding = Rewarding(settings.reward, settings.regime, settings.scored)
         self.hints = Giver(self.rewarding.hints)
+        self.keeper = Keeper(grpo.keep)
         self.strictness = {name: place for place, name in enumerate(settings.scored)}
         self.step, self.tokens = settings.first_step, settings.generated_tokens
         self.handover: Fired | None = None
@@ -149,6 +151,7 @@ class _Loop:
                 if asked_to_stop and not done:
                     request.stop(f"{self.run.name} is saved at step {self.step}")
         self.history.close()
+        self.rollouts.close()
         moments = None
         if settings.keep_moments:
             moments = {name: part for name, part in self.engine.tensors().items() if name.startswith(OPTIMISER)}
@@ -162,6 +165,8 @@ class _Loop:
         updating = self.batch.is_ready or self.step == self.settings.last_step
         if updating:
             record["update"] = self._update()
+            for group in self.keeper.taken(self.batch, self.settings.grpo.scale_rewards):
+                self.rollouts.append(group)
             if self.batch.shortage:
                 events.append({"event": "refill", "condition": f"cut short: {self.batch.shortage}", "value": None})
             self.batch = Batch(self.settings.grpo.dead_groups)
@@ -191,12 +196,14 @@ class _Loop:
             self.engine, [self.prompt(i) + self._encoded(begin) for i, begin in zip(chosen, begun, strict=True)],
             settings.grpo.group_size, settings.sampling, seed=self.run.seed, step=step,
         )  # fmt: skip
-        scores = score(rollouts.texts(self.policy, begun), questions, settings.scored)
+        texts = rollouts.texts(self.policy, begun)
+        scores = score(texts, questions, settings.scored)
         solved_P = scores.exact_PG.all(dim=1)
         earned, weights = self.rewarding.trained(
             step - settings.first_step, earned_under(settings.scored, scores), solved_P
         )
         self.draw.saw(chosen, scores)
+        self.keeper.look(step + 1, len(self.batch.names), questions, texts, scores, earned)
         slots = token_slots(self.policy, rollouts, scores.said, begun) if earned.parts_PGK is not None else None
         self.batch.add(rollouts, earned, [question.id for question in questions], slots)
         self.step += 1
@@ -244,6 +251,7 @@ class _Loop:
             "rewarding": self.rewarding.state_dict(),
             "generated_tokens": self.tokens,
             "history_offset": self.history.offset,
+            "rollouts_offset": self.rollouts.offset,
             "handover": self.handover.model_dump() if self.handover else None,
         }
         self.checkpoints.save(self.step, self.engine.tensors(), state)
@@ -252,6 +260,7 @@ class _Loop:
         """Take the last checkpoint's state; whether there is one."""
         checkpoint = self.checkpoints.latest()
         self.history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
+        self.rollouts.truncate(checkpoint.state["rollouts_offset"] if checkpoint else 0)
         if checkpoint is None:
             if self.settings.moments:
                 self.engine.load_tensors({**self.engine.tensors(), **self.settings.moments})

@@ -116,7 +116,7 @@ class _Lesson:
         self.policy, self.grpo, self.sampling, self.reference = policy, grpo, sampling, reference
         self.rollouts = rollouts = batch.rollouts
         self.prompt_names = batch.names
-        self.advantages_RT = batch.earned.advantages(grpo.scale_rewards, batch.slots_PGT).float().flatten(0, 1)
+        self.advantages_RT = batch.advantages(grpo.scale_rewards).float().flatten(0, 1)
         bonus_PGT = batch.earned.entropy_bonus(batch.slots_PGT)
         self.bonus_RT = bonus_PGT.float().flatten(0, 1) if bonus_PGT.any() else None
         kept_PG = rollouts.finished_PG if grpo.loss.mask_truncated else torch.ones_like(rollouts.finished_PG)

@@ -8,6 +8,8 @@ from typing import Any
 from upaya.training.steps.checkpoints import Checkpoints
 from upaya.training.steps.history import History
 
+HISTORY, ROLLOUTS = "history.jsonl", "rollouts.jsonl"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -15,7 +17,7 @@ class Run:
 
     Attributes:
         name: of the policy that comes of it, for messages.
-        work: folder for history.jsonl and checkpoints.
+        work: folder for history.jsonl, rollouts.jsonl and checkpoints.
         fingerprint: what the stage is made from; checkpoints made from anything else are not resumed.
         on_record: called with every line of the history, those before a resumed checkpoint excepted.
         zero: stage of ZeRO, where several processes train (upaya/training/steps/engine.py).
@@ -32,4 +34,8 @@ class Run:
         return Checkpoints(self.work / "checkpoints", self.fingerprint)
 
     def history(self) -> History:
-        return History(self.work / "history.jsonl")
+        return History(self.work / HISTORY)
+
+    def rollouts(self) -> History:
+        """Groups of its rollouts, in a file that is resumed as the history is."""
+        return History(self.work / ROLLOUTS)
