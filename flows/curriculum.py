@@ -30,7 +30,9 @@ from upaya.measuring.report import show
 from upaya.paths import CURRICULA
 from upaya.rewards.regimes import load_regimes, saturations
 from upaya.terminal import console
-from upaya.tracking.tracker import tracking_uri
+from upaya.tracking.store import Store, shown_uri
+from upaya.tracking.told import built, inner
+from upaya.tracking.tracker import tell
 
 AUTO, COMPARE = "auto", "compare"
 
@@ -57,6 +59,8 @@ def curriculum(policy: str = "lenient-strict", seed: int | None = None) -> State
         state = build([_evaluation(name) for name in curricula.ancestry(policy)], policy)
         if state.is_completed():
             show(policy)
+            if policy in inner():  # else its own evaluation has told of it
+                tell(built(policy, asked=True))
             _where_mlflow_is()
         return state
     except UserError as error:
@@ -108,7 +112,15 @@ def _evaluation(policy: str) -> str:
 
 
 def _where_mlflow_is() -> None:
-    console.print(f"MLflow: mlflow ui --backend-store-uri {tracking_uri()}")
+    """Install the view that compares the curricula, and say how to open it."""
+    try:
+        fragment = Store().view()
+    except Exception:  # a view, of a store that may be away: the plain page will do
+        fragment = ""
+    if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        console.print(f"MLflow: {shown_uri()}/{fragment}")
+    else:
+        console.print(f"MLflow: mlflow ui --backend-store-uri {shown_uri()}, then http://127.0.0.1:5000/{fragment}")
 
 
 def _failed(error: UserError) -> State:

@@ -4,8 +4,9 @@ from upaya.declared.validation import Declared, Name, load_keys
 from upaya.errors import UserError
 from upaya.measuring.comparison import compare, read_arm, show_arms, write
 from upaya.measuring.probe_report import Report, report_path
-from upaya.paths import COMPARISON, CURRICULA
-from upaya.tracking.tracker import Tracker
+from upaya.paths import CURRICULA
+from upaya.tracking.told import compared
+from upaya.tracking.tracker import tell
 
 
 class Params(Declared):
@@ -19,10 +20,7 @@ def main() -> None:
     params = load_keys(CURRICULA, Params, probe="auto.probe")
     if not params.compare:
         raise UserError(f"{CURRICULA}: key 'compare' names no policy to put side by side")
-    with Tracker("compare", {"arms": params.compare}, {"stage": "compare"}) as tracker:
-        arms = [read_arm(name) for name in params.compare]
-        rows = compare(arms)
-        write(rows, arms, Report.read(report_path(params.probe)))
-        tracker.metrics({row["arm"]: {"strict_accuracy": row["strict_accuracy"]} for row in rows})
-        tracker.figure(COMPARISON / "arms.png")
+    arms = [read_arm(name) for name in params.compare]
+    write(compare(arms), arms, Report.read(report_path(params.probe)))
+    tell(compared())
     show_arms()

@@ -25,7 +25,8 @@ from upaya.policy.model import load
 from upaya.records import history_of, line_of, provenance
 from upaya.rewards.regimes import check_all
 from upaya.terminal import console
-from upaya.tracking.tracker import Tracker
+from upaya.tracking.told import built
+from upaya.tracking.tracker import tell
 
 
 class Params(Declared):
@@ -52,22 +53,18 @@ def main(name: str) -> None:
     origin = provenance(name)
     questions = read(QUESTIONS, params.evaluation.split, params.questions)
     policy = load(POLICIES / name, load_model_file(params.model))
-    tags = {"stage": f"evaluate@{name}", "policy": name}
-    with Tracker(f"evaluate {name}", params.evaluation.model_dump(), tags) as tracker:
-        setting = Setting(regimes, params.sampling, params.group_size, params.seed)
-        evaluated = evaluate(policy, questions, params.evaluation, setting)
-        metrics = metrics_of(name, origin, questions, evaluated, params)
-        curve = Curve.of([history_of(policy) for policy in line_of(name)[2:]])
-        folder = RESULTS / name
-        write_jsonl(folder / "samples.jsonl", evaluated.samples)
-        if curve.rows:
-            curve.write_csv(folder / "curve.csv")
-            draw({name: curve}, folder / "curve.png")
-        write_json(folder / "metrics.json", metrics)
-        tracker.metrics({key: value for key, value in metrics.items() if key != "policy"}, origin["total_steps"])
-        tracker.table(evaluated.samples[:200], "samples.json")
-        if curve.rows:
-            tracker.figure(folder / "curve.png")
+    evaluated = evaluate(
+        policy, questions, params.evaluation, Setting(regimes, params.sampling, params.group_size, params.seed)
+    )
+    metrics = metrics_of(name, origin, questions, evaluated, params)
+    curve = Curve.of([history_of(policy) for policy in line_of(name)[2:]])
+    folder = RESULTS / name
+    write_jsonl(folder / "samples.jsonl", evaluated.samples)
+    if curve.rows:
+        curve.write_csv(folder / "curve.csv")
+        draw({name: curve}, folder / "curve.png")
+    write_json(folder / "metrics.json", metrics)
+    tell(built(name))
     low, high = metrics["strict_accuracy_interval"]
     console.print(
         f"evaluate {name}: strict accuracy {metrics['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}] "

@@ -87,8 +87,10 @@ def main(name: str) -> None:
         moments=moments_of(declared.from_) if declared.optimiser == "inherited" else None,
         keep_moments=declared.keep_optimiser,
     )
-    tags = {"regime": declared.regime, "parent": declared.from_}
-    with stage.tracker(**tags) as tracker, Progress(name, last_step - first_step) as progress:
+    with (
+        stage.tracker(declared.from_, regime=declared.regime) as tracker,
+        Progress(name, last_step - first_step) as progress,
+    ):
 
         def on_record(record: dict[str, Any]) -> None:
             tracker.record(record)

@@ -2,13 +2,12 @@
 
 from upaya.measuring.probe import probe_declared
 from upaya.measuring.probe_report import report_path, show
-from upaya.tracking.tracker import Tracker
+from upaya.tracking.told import probed
+from upaya.tracking.tracker import tell
 
 
 def main(name: str) -> None:
-    with Tracker(f"probe {name}", {}, {"stage": f"probe@{name}", "policy": name}) as tracker:
-        report = probe_declared(name)
-        show(report)
-        report.write(report_path(name))
-        tracker.metrics(report.model_dump(mode="json"))
-        tracker.tag({"recommendation": report.recommendation.text})
+    report = probe_declared(name)
+    show(report)
+    report.write(report_path(name))
+    tell(probed(name))

@@ -22,6 +22,7 @@ from upaya.files import (
 )
 from upaya.paths import LIBRARIES, PIPELINE, POLICIES, WORK
 from upaya.policy.model import Policy
+from upaya.tracking.told import training
 from upaya.tracking.tracker import Tracker
 from upaya.training.steps import processes
 from upaya.training.steps.adapters import merge_lora
@@ -54,14 +55,10 @@ class Stage:
         need_child(self.work, WORK)
         self.work.mkdir(parents=True, exist_ok=True)
 
-    def tracker(self, **tags: str) -> Tracker:
-        return Tracker(
-            self.name,
-            flat_params(self.params),
-            {"stage": self.name, "dvc.stage_hash": self.fingerprint, "processes": str(processes.world()), **tags},
-            run_file=self.work / "mlflow_run",
-            sends=processes.rank() == 0,
-        )
+    def tracker(self, parent: str | None = None, **tags: str) -> Tracker:
+        """What tells MLflow while the stage goes on. Args: parent: the policy that it trains; None for a base."""
+        told = training(self.name, parent, self.params, self.fingerprint, {"processes": str(processes.world()), **tags})
+        return Tracker(told, sends=processes.rank() == 0)
 
     def run(self, seed: int, zero: int, on_record: Callable[[dict[str, Any]], None]) -> Run:
         """What the training loop is given."""
@@ -92,10 +89,8 @@ class Stage:
                 save_file({name: part.contiguous() for name, part in moments.items()}, partial / MOMENTS_FILE)
             weights = {file.name: sha256_file(file) for file in sorted(partial.glob("*.safetensors"))}
             made_by = {"processes": processes.world(), "threads": torch.get_num_threads()}
-            write_json(
-                partial / "policy.json",
-                {"name": self.name, **provenance, **made_by, "made_from": self.hashes, "weights": weights},
-            )
+            made = {**made_by, "params": self.params, "made_from": self.hashes, "weights": weights}
+            write_json(partial / "policy.json", {"name": self.name, **provenance, **made})
         remove_folder(self.work, within=WORK)
         return folder
 
@@ -113,14 +108,3 @@ def code_of(stage: str) -> list[Path]:
     declared = read_yaml(PIPELINE)["stages"][stage]
     deps = [str(dep) for dep in declared.get("do", declared)["deps"]]
     return [Path(dep) for dep in deps if dep.split("/")[0] in ("upaya", "tasks", "components")]
-
-
-def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested params under dotted names, as MLflow takes them."""
-    flat: dict[str, Any] = {}
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            flat |= flat_params(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -54,7 +54,7 @@ def main() -> None:
     if model.lora:
         add_lora(policy.model, model.lora, params.seed)
     measured: dict[str, float] = {}
-    with stage.tracker(parent="base") as tracker, Progress("warmup", warmup.max_steps) as progress:
+    with stage.tracker("base") as tracker, Progress("warmup", warmup.max_steps) as progress:
 
         def on_record(record: dict[str, dict[str, float]]) -> None:
             tracker.record(record)

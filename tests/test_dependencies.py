@@ -30,6 +30,7 @@ HARMLESS = {
     "upaya.terminal": "progress and tables on the screen",
     "upaya.paths": "names of files: one that differs from dvc.yaml's is a missing output, which DVC refuses",
     "upaya.tracking.tracker": "a view: what it writes is no output",
+    "upaya.tracking.told": "what that view is told",
     "tasks.__main__": "starts a stage; what it switches on stands in upaya/startup.py and upaya/numerics.py",
     "tasks.launch": "starts the processes that the declared launch asks for",
 }

@@ -159,21 +159,6 @@ def test_an_unknown_policy_ends_the_flow_with_a_hint(project: Path, prefect_home
     assert "Traceback" not in found.stdout + found.stderr
 
 
-def test_mlflow_holds_a_run_per_stage_and_the_switch(built: Path) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{built / 'mlruns/mlflow.db'}")
-    experiment = client.get_experiment_by_name("upaya")
-    runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
-    assert {"base", "warmup", "lenient", "lenient-strict", "evaluate lenient-strict"} <= runs.keys()
-    strict = runs["lenient-strict"]
-    assert strict.data.tags["regime"] == "strict" and strict.data.metrics["switch_step"] == 6
-    assert strict.data.params["switch_step"] == "6" and "lenient → strict" in strict.data.tags["event.switch"]
-    places = [metric.value for metric in client.get_metric_history(strict.info.run_id, "curriculum/regime")]
-    assert len(places) == 4 and len(set(places)) == 1
-    assert len(client.get_metric_history(strict.info.run_id, "success")) == 4
-
-
 def test_an_unreachable_mlflow_server_costs_a_warning(project: Path) -> None:
     found = run("tasks/run", "evaluate", "lenient", cwd=project, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert "The run goes on" in found.stderr
+    assert "`upaya track` sends what is missing" in found.stderr and found.stderr.count("warning: MLflow") == 1

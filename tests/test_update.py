@@ -12,6 +12,7 @@ from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError
 from upaya.policy.model import Policy, compile_layers
 from upaya.sampling.decoding import Rollouts, sample
+from upaya.training.grpo import update as updates
 from upaya.training.grpo.batch import Batch
 from upaya.training.grpo.credit import Earned
 from upaya.training.grpo.update import Update, update
@@ -99,8 +100,12 @@ def test_dead_groups_change_nothing_unless_they_are_counted(
     assert equal(counted, alone, factor=diluted)
 
 
-def test_entropy_adds_its_gradient_to_that_of_the_rewards(policy: Policy, rollouts: list[Rollouts]) -> None:
-    """Against autograd through whole passes, completion by completion."""
+@pytest.mark.parametrize("enough", [100.0, 4.3])
+def test_entropy_adds_its_gradient_to_that_of_the_rewards(
+    policy: Policy, rollouts: list[Rollouts], enough: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against autograd through whole passes, completion by completion; a token that is open enough adds nothing."""
+    monkeypatch.setattr(updates, "OPEN", enough)
     part, batch = rollouts[1], batch_of(rollouts[1:2], [LIVE])
     plain = gradients(policy, batch)[0]
     batch.earnings = [replace(batch.earned, entropy_PK=torch.tensor([[0.2]], dtype=torch.float64))]
@@ -111,7 +116,9 @@ def test_entropy_adds_its_gradient_to_that_of_the_rewards(policy: Policy, rollou
     for g, length in enumerate(part.lengths_PG[0].tolist()):
         row = torch.tensor([part.prompts[0] + part.tokens_PGT[0, g, :length].tolist()])
         logprobs = policy.model(input_ids=row).logits[0, begin - 1 : -1].log_softmax(-1)
-        less = 0.2 * (logprobs.exp() * logprobs).sum() / total
+        entropies = -(logprobs.exp() * logprobs).sum(-1)
+        assert enough == 100 or len((entropies < enough).unique()) == 2, "tokens on both sides"
+        less = -0.2 * entropies.clamp(max=enough).sum() / total
         less.backward()
         worth -= less.item()
     wanted = [p.grad.clone() for p in policy.model.parameters() if p.grad is not None]

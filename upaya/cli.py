@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from upaya.errors import UserError, shown_to_user
-from upaya.paths import POLICIES, RESULTS
+from upaya.paths import POLICIES
 from upaya.terminal import console
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -106,13 +106,16 @@ def plan(model: str = typer.Option("", help="a file under params/models/; the ch
 
 @app.command()
 def track() -> None:
-    """Rebuild MLflow from the histories and results of what is built."""
+    """Bring MLflow to hold all that is built; what it has already is left as it is."""
     from upaya.tracking.rebuild import rebuild
+    from upaya.tracking.store import shown_uri
 
-    rebuilt = rebuild(POLICIES, RESULTS)
-    if not rebuilt:
-        raise UserError("nothing under policies/ to rebuild from; `make run` builds it")
-    console.print(f"MLflow: rebuilt {', '.join(rebuilt)}")
+    try:
+        told = rebuild(lambda name: console.print(f"MLflow: {name}"))
+    except Exception as error:  # whatever a store or the way to it can raise
+        raise UserError(f"MLflow at {shown_uri()} does not answer: {str(error).splitlines()[0][:200]}") from None
+    if not told:
+        raise UserError("nothing under policies/ to tell MLflow of; `make run` builds it")
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ NO_FILES = MODELS / "no-files"  # what DVC watches where a model is not given by
 LAUNCHES = PARAMS / "launch"
 
 PIPELINE = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
 
 DATA = Path("data")
 QUESTIONS = Path("questions")

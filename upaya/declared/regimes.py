@@ -55,8 +55,9 @@ class Regime(Declared):
     baseline does the like for all: AsymRE, arXiv:2506.20520; AsymGRPO, arXiv:2604.04894, weighs both signs.)
 
     `entropy` is what a nat of the policy's entropy is worth (Mnih et al. 2016, A3C, arXiv:1602.01783, §4.1) in what no
-    completion of the group has right: what was not found yet is not settled. With `credit: item` these are single
-    items, else whole completions. Where one of the group is right, its advantage says all.
+    completion of the group has right: what was not found yet is not settled. A token is open enough at half a nat:
+    more is worth nothing. With `credit: item` these are single items, else whole completions. Where one of the group is
+    right, its advantage says all.
 
     With `credit: item` the tokens of each item have the advantage of that item over the same item of the group's other
     completions (span credit: SCRL, arXiv:2605.22074), those of the form theirs, and what leads to the answer that of

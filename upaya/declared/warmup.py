@@ -31,11 +31,15 @@ class Warmup(Declared):
     `questions`: what it teaches, where that is not what the policies are trained on; it is measured on the latter.
     `answers`: `right`, the right ones; or `drawn`, each item at random from all that may be said there. That teaches
     the form and the label space without a single label, as the random labels of Min et al. 2022 (arXiv:2202.12837) do
-    in a prompt: whatever is right afterwards has been learnt from reward alone.
+    in a prompt: whatever is right afterwards has been learnt from reward alone. With `consistent` that share of the
+    draws is one and the same wherever a skill is asked of the same subject (what the question's reasoning names): still
+    nothing but chance, and the policy learns to look at what is asked, which rewards then need not teach (Maennel et
+    al. 2020, arXiv:2006.10455: what is learnt from random labels speeds up learning from right ones).
     """
 
     questions: Selection | None = None
     answers: Literal["right", "drawn"] = "right"
+    consistent: float = Field(default=0.0, ge=0, lt=1, description="share of drawn items that a subject always has")
     max_steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     tokens_per_micro_batch: int = Field(default=16384, gt=0)

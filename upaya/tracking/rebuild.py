@@ -1,35 +1,31 @@
-"""MLflow's runs made anew from policies/*/history.jsonl and results/*/metrics.json."""
+"""MLflow brought to hold all that is built, from what the stages wrote: an empty store is filled, a full one stays."""
 
-from pathlib import Path
+from collections.abc import Callable
 
-from upaya.files import read_json, read_jsonl
-from upaya.records import read_history
-from upaya.tracking.tracker import Tracker
+from upaya.paths import COMPARISON, POLICIES, PROBE
+from upaya.records import line_of
+from upaya.tracking.store import Store
+from upaya.tracking.told import Told, built, compared, probed
 
 
-def rebuild(policies: Path, results: Path) -> list[str]:
-    """One run per policy and per evaluation found; returns their names."""
-    done = []
-    for folder in sorted(path.parent for path in policies.glob("*/policy.json")):
-        origin = read_json(folder / "policy.json")
-        tags = {"stage": folder.name, "rebuilt": "true"}
-        tags |= {key: str(origin[key]) for key in ("regime", "parent") if origin.get(key)}
-        params = {key: origin[key] for key in ("seed", "steps", "total_steps")}
-        with Tracker(folder.name, params, tags) as tracker:
-            for record in read_history(folder / "history.jsonl"):
-                tracker.record(record)
-        done.append(folder.name)
-    for path in sorted(results.glob("*/metrics.json")):
-        metrics = read_json(path)
-        name = path.parent.name
-        with Tracker(
-            f"evaluate {name}", {}, {"stage": f"evaluate@{name}", "policy": name, "rebuilt": "true"}
-        ) as tracker:
-            tracker.metrics(metrics, metrics["total_steps"])
-            samples = path.parent / "samples.jsonl"
-            if samples.exists():
-                tracker.table([row for _, row in read_jsonl(samples)][:200], "samples.json")
-            if (path.parent / "curve.png").exists():
-                tracker.figure(path.parent / "curve.png")
-        done.append(f"evaluate {name}")
+def rebuild(say: Callable[[str], None]) -> list[str]:
+    """Policies, ancestors first, then reports; returns their names. Args: say: told of each when it is done.
+
+    Raises what MLflow raises where the store does not answer.
+    """
+    policies = sorted(
+        (path.parent.name for path in POLICIES.glob("*/policy.json")), key=lambda name: len(line_of(name))
+    )
+    if not policies:
+        return []
+    store, done = Store(), []
+    for told in [*map(built, policies), *_reports()]:
+        store.bring(told)
+        say(told.name)
+        done.append(told.name)
     return done
+
+
+def _reports() -> list[Told]:
+    found = [probed(path.stem) for path in sorted(PROBE.glob("*.json"))]
+    return [*found, compared()] if (COMPARISON / "arms.json").is_file() else found

@@ -19,6 +19,10 @@ from upaya.training.grpo.loss import LossMetrics, completion_weights, policy_los
 from upaya.training.steps import processes
 from upaya.training.steps.engine import Engine
 
+# Nats of a token's entropy up to which more is worth something: what is this open will be sampled. Without a bound the
+# last items that are not found are pushed toward saying anything, harder than what is found holds against it.
+OPEN = 0.5
+
 
 @dataclass(frozen=True)
 class Update:
@@ -175,5 +179,5 @@ class _Lesson:
             weights_R,
             grpo.loss,
             reference_RT,
-            None if self.bonus_RT is None else self.bonus_RT[rows, :longest] * entropies_RT,
+            None if self.bonus_RT is None else self.bonus_RT[rows, :longest] * entropies_RT.clamp(max=OPEN),
         )

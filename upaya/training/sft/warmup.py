@@ -49,7 +49,7 @@ def warm_up(
     Raises UserError where answers are to be drawn and a question does not say what its items ask for.
     """
     if params.answers == "drawn":
-        questions = with_drawn_answers(questions, run.seed)
+        questions = with_drawn_answers(questions, run.seed, params.consistent)
     engine = engine_for(policy, run.zero, **params.optimiser.model_dump())
     losses = _Losses(policy, questions, params, run.seed)
     until = params.until
@@ -75,9 +75,12 @@ def warm_up(
     return train_supervised(policy, engine, Plan(losses.at, rate, stop, params.max_steps, until.every), run)
 
 
-def with_drawn_answers(questions: Sequence[Question], seed: int) -> list[Question]:
+def with_drawn_answers(questions: Sequence[Question], seed: int, consistent: float = 0.0) -> list[Question]:
     """The questions with every item of the answer drawn from what may be said there, all of it alike likely: the
     alternatives that questions offer for the item's skill, and the right items of all of them for it.
+
+    Args:
+        consistent: the chance that an item is what was drawn once for its skill and the question's reasoning.
 
     Raises UserError where a question does not say what its items ask for.
     """
@@ -94,8 +97,11 @@ def with_drawn_answers(questions: Sequence[Question], seed: int) -> list[Questio
     sorted_ones = {skill: sorted(items) for skill, items in sayable.items()}  # a set's order is no order
 
     def drawn(question: Question) -> list[str]:
-        rng = random.Random(f"{seed}/{question.id}")
-        return [rng.choice(sorted_ones[skill]) for skill in question.skills]
+        rng, said = random.Random(f"{seed}/{question.id}"), []
+        for skill in question.skills:
+            always = random.Random(f"{seed}/{question.reasoning}/{skill}") if rng.random() < consistent else rng
+            said.append(always.choice(sorted_ones[skill]))
+        return said
 
     return [question.model_copy(update={"answer": drawn(question)}) for question in questions]
 
