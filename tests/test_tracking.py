@@ -20,7 +20,6 @@ from upaya.tracking import tracker as trackers
 from upaya.tracking.store import PARENT, Store, shown_uri
 from upaya.tracking.told import CURRICULUM, STAGE, Told
 from upaya.tracking.tracker import Tracker
-from upaya.tracking.view import COLOURS, colour
 
 
 def store_of(project: Path) -> Any:
@@ -105,12 +104,6 @@ def test_a_moved_project_keeps_its_artifacts(project: Path, tmp_path: Path, monk
 def test_what_is_printed_of_an_address_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somebody:secret@127.0.0.1:9/base")
     assert shown_uri() == "http://127.0.0.1:9/base"
-
-
-def test_arms_have_colours_of_their_own_and_keep_them() -> None:
-    arms = [f"arm-{number}" for number in range(len(COLOURS))]
-    assert len({colour(arm, arms) for arm in arms}) == len(COLOURS)
-    assert colour("elsewhere", arms) == colour("elsewhere", arms[:3])
 
 
 # --- a server that comes and goes ------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ class Store:
         self._tag(known, self._tags(known, told))
         self._files(known, told)
         self._inputs(known, told)
-        for stage in told.stages:
+        for stage in told.stages if status != "RUNNING" else []:  # thousands of metrics: not beside the first steps
             key, tags = f"{told.key}/{stage.tags['policy']}", {**stage.tags, PARENT: known.run}
             self.bring(replace(stage, key=key, tags=tags))
         if told.kind == CURRICULUM and told.weights and told.final:
