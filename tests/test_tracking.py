@@ -19,7 +19,7 @@ from conftest import activated, run
 from upaya.tracking import tracker as trackers
 from upaya.tracking.store import PARENT, Store, shown_uri
 from upaya.tracking.told import CURRICULUM, STAGE, Told
-from upaya.tracking.tracker import Tracker
+from upaya.tracking.tracker import Tracker, reason
 
 
 def store_of(project: Path) -> Any:
@@ -209,7 +209,9 @@ def test_a_server_that_stays_away_costs_one_line(
     server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "PATIENCE", 0.5)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri.replace("//", "//somebody:secret@"))
     with Tracker(Told("any", "any:1", STAGE)) as tracker:
         tracker.record(record(1))
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "`upaya track` sends what is missing" in said and server.uri in said
+    assert "secret" not in said and "secret" not in reason(ValueError(f"to {os.environ['MLFLOW_TRACKING_URI']} failed"))

@@ -109,11 +109,12 @@ def track() -> None:
     """Bring MLflow to hold all that is built; what it has already is left as it is."""
     from upaya.tracking.rebuild import rebuild
     from upaya.tracking.store import shown_uri
+    from upaya.tracking.tracker import reason
 
     try:
         told = rebuild(lambda name: console.print(f"MLflow: {name}"))
     except Exception as error:  # whatever a store or the way to it can raise
-        raise UserError(f"MLflow at {shown_uri()} does not answer: {str(error).splitlines()[0][:200]}") from None
+        raise UserError(f"MLflow at {shown_uri()} does not answer: {reason(error)}") from None
     if not told:
         raise UserError("nothing under policies/ to tell MLflow of; `make run` builds it")
 

@@ -4,6 +4,7 @@ Tracking is a view: a store that is away, slow or broken costs a warning at the 
 sent when it answers again; what it has not got when the stage ends, `upaya track` sends later from the same files.
 """
 
+import re
 import subprocess
 import sys
 import threading
@@ -81,7 +82,7 @@ class Tracker:
             except Exception as error:  # any failure of a view: the history holds everything
                 store = None  # it may come back as another one: look at what it has
                 if time.monotonic() + pause > self._deadline:
-                    self._warn(_first_line(error))
+                    self._warn(reason(error))
                     return
                 self._news.set()
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -95,9 +96,9 @@ class Tracker:
             if self._deadline != float("inf"):
                 until = min(until, now + PAUSE)
 
-    def _warn(self, reason: str) -> None:
+    def _warn(self, why: str) -> None:
         print(
-            f"warning: MLflow at {shown_uri()} has not taken all of {self.told.name} ({reason}). Nothing is lost: "
+            f"warning: MLflow at {shown_uri()} has not taken all of {self.told.name} ({why}). Nothing is lost: "
             "`upaya track` sends what is missing.",
             file=sys.stderr,
             flush=True,
@@ -110,8 +111,10 @@ def tell(told: Told) -> None:
         pass
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+def reason(error: Exception) -> str:
+    """What MLflow says, in a line, without the user and password of the address that it may quote."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return re.sub(r"//[^/@\s]+@", "//", said)[:200]
 
 
 def git_tags() -> dict[str, str]:
