@@ -111,7 +111,7 @@ class Alarm(Declared):
 
 class Keep(Declared):
     """Which groups of the rollouts stand in the policy's rollouts.jsonl, with all that was made of them. About 10 kB a
-    group of the default questions: 6 MB for a curriculum at the default."""
+    group of the default questions: 3.8 MB for a curriculum at the default."""
 
     every: int = Field(default=1, gt=0, description="steps from one to the next")
     groups: int = Field(default=2, ge=0, description="groups of a step: dead and live ones in turn; 0 keeps none")
