@@ -27,7 +27,7 @@ from upaya.errors import UserError
 from upaya.measuring.comparison import show_arms
 from upaya.measuring.probe_report import Report, report_path
 from upaya.measuring.report import show
-from upaya.paths import CURRICULA
+from upaya.paths import COMPARISON, CURRICULA, PAGES
 from upaya.rewards.regimes import load_regimes, saturations
 from upaya.terminal import console
 from upaya.tracking.store import Store, shown_uri
@@ -56,11 +56,15 @@ def curriculum(policy: str = "lenient-strict", seed: int | None = None) -> State
             if isinstance(chosen, State):
                 return chosen
             policy = chosen
-        state = build([_evaluation(name) for name in curricula.ancestry(policy)], policy)
+        line = curricula.ancestry(policy)
+        pages = [f"page@{policy}"] if policy in curricula.policies else []
+        state = build([*(_evaluation(name) for name in line), *pages], policy)
         if state.is_completed():
             show(policy)
             if policy in inner():  # else its own evaluation has told of it
                 tell(built(policy, asked=True))
+            for _ in pages:
+                console.print(f"page: {PAGES / policy}.html")
             _where_mlflow_is()
         return state
     except UserError as error:
@@ -72,9 +76,10 @@ def compare(seed: int | None = None) -> State:
     """Build every arm of the comparison and show them side by side. Args: seed as for `curriculum`."""
     try:
         _declared(seed)
-        state = build(["compare"], "compare")
+        state = build(["compare", "comparison-page"], "compare")
         if state.is_completed():
             show_arms()
+            console.print(f"page: {COMPARISON / 'page.html'}")
             _where_mlflow_is()
         return state
     except UserError as error:

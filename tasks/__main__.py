@@ -17,8 +17,9 @@ from upaya.errors import UserError, nearest, shown_to_user
 from upaya.rewards.regimes import load_regimes
 from upaya.startup import start_as_declared
 
-PLAIN, COMPUTING, TRAINING = ("convert", "arm", "compare"), ("evaluate", "probe"), ("pretrain", "warmup", "grpo")
-OF_A_POLICY = ("grpo", "evaluate", "probe", "arm")
+PLAIN = ("convert", "arm", "compare", "page", "comparison_page")
+COMPUTING, TRAINING = ("evaluate", "probe"), ("pretrain", "warmup", "grpo")
+OF_A_POLICY = ("grpo", "evaluate", "probe", "arm", "page")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,9 +1,12 @@
-"""arm: reports/arms/<policy>.json, what one arm of the comparison came to, from its evaluation."""
+"""arm: what one arm of the comparison came to, for the table (reports/arms/) and for the page (reports/courses/)."""
 
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, load_keys
 from upaya.measuring.comparison import write_arm
+from upaya.page.course import Course
 from upaya.paths import CURRICULA
+
+GROUPS = 60  # that a page over all arms shows of each
 
 
 class Params(Declared):
@@ -14,3 +17,4 @@ class Params(Declared):
 
 def main(name: str) -> None:
     write_arm(name, load_keys(CURRICULA, Params).questions)
+    Course.of(name, GROUPS).write()

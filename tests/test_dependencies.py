@@ -179,7 +179,9 @@ EVALUATED = {
 }  # fmt: skip
 PROBED = {"probe@base", "probe@warmup"}
 SCORED = {"warmup"} | POLICIES | EVALUATED | PROBED
-COMPARED = {"arm@lenient-strict", "arm@scheduled", "compare"}
+ARMS = {"arm@lenient-strict", "arm@scheduled"}
+COMPARED = ARMS | {"compare"}
+PAGES = {"page@lenient", "page@lenient-strict", "page@scheduled", "comparison-page"}
 
 
 def replaced(path: str, old: str, new: str) -> Callable[[Path], None]:
@@ -212,11 +214,11 @@ EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "is_live": (replaced("upaya/rewards/groups.py", "!=", "<"), SCORED),
     "the answer tags": (
         replaced("upaya/corpus/answers.py", '"<answer>"', '"<reply>"'),
-        {"convert"} | TRAINED | SCORED,
+        {"convert"} | TRAINED | SCORED | ARMS | PAGES,
     ),
     "files.py": (
         replaced("upaya/files.py", "ensure_ascii=False", "ensure_ascii=True"),
-        {"convert"} | TRAINED | SCORED | COMPARED,
+        {"convert"} | TRAINED | SCORED | COMPARED | PAGES,
     ),
     "history.py": (replaced("upaya/training/steps/history.py", "\\n", "\\r"), TRAINED),
     "checkpoints.py": (replaced("upaya/training/steps/checkpoints.py", "KEPT = 2", "KEPT = 3"), TRAINED),
@@ -228,7 +230,11 @@ EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "another opencc": (declared("params/libraries.yaml", "opencc", value="1.5.0"), {"convert"} | SCORED),
     "another tokenizers": (declared("params/libraries.yaml", "tokenizers", value="0.24.0"), {"pretrain"}),
     "another peft": (declared("params/libraries.yaml", "peft", value="0.22.0"), TRAINED),
-    "another matplotlib": (declared("params/libraries.yaml", "matplotlib", value="3.12.0"), EVALUATED | COMPARED),
+    "another matplotlib": (
+        declared("params/libraries.yaml", "matplotlib", value="3.12.0"),
+        EVALUATED | COMPARED | PAGES,
+    ),
+    "another plotly": (declared("params/libraries.yaml", "plotly", value="7.2.0"), PAGES),
     "another ruff": (replaced("requirements.lock", "ruff==", "ruff==1"), set()),
     "another mlflow": (replaced("requirements.lock", "mlflow==", "mlflow==1"), set()),
     "the advantages": (replaced("upaya/training/grpo/advantages.py", "1e-4", "1e-6"), POLICIES),
@@ -252,12 +258,12 @@ EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "resamples of the evaluation": (declared("params/curricula.yaml", "evaluation", "bootstrap", value=99), EVALUATED),
     "the arms of the comparison": (
         declared("params/curricula.yaml", "compare", value=["lenient-strict"]),
-        {"compare"},
+        {"compare"} | PAGES,
     ),
     "a policy that is no arm": (
         declared("params/curricula.yaml", "policies", "more",
                  value={"from": "warmup", "regime": "strict", "learning_rate": 1e-4}),
-        {"policy@more", "evaluate@more"},
+        {"policy@more", "evaluate@more", "page@more"},
     ),
     "a number of statements": (declared("params/questions.yaml", "statements", value=9), {"convert"}),
     # Words, in files that a stage uses and in files that it does not.
@@ -265,6 +271,9 @@ EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "words in the warm-up": (said("upaya/training/sft/warmup.py"), {"warmup"}),
     "words in the probe": (said("upaya/measuring/probe.py"), PROBED),
     "words in the comparison": (said("upaya/measuring/comparison.py"), COMPARED),
+    "words in what the page shows": (said("upaya/page/course.py"), ARMS | PAGES),
+    "words in the page": (replaced("upaya/page/page.html", "What is asked", "What was asked"), PAGES),
+    "the page's style": (replaced("upaya/page/page.css", "60rem", "61rem"), PAGES),
     "words in the audit": (said("upaya/measuring/audit.py"), set()),
     "words in the errors": (said("upaya/errors.py"), set()),
     "words in the tracking": (said("upaya/tracking/tracker.py"), set()),

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browser, found
+from mlflow_server import Server
 
-from upaya.tracking.view import COLOURS, TAG, colour, encoded, install, state
+from upaya.colours import ARMS, colour
+from upaya.tracking.view import COLUMNS, TAG, encoded, install, state
 
 
 def decoded(tag: str) -> Any:
@@ -59,7 +62,7 @@ def test_installed_twice_it_is_one_tag(tmp_path: Path) -> None:
 def test_up_to_ten_arms_have_colours_of_their_own(count: int) -> None:
     arms = [f"arm-{number}" for number in range(count)]
     assert len({colour(arm, arms) for arm in arms}) == count
-    assert all(re.fullmatch(r"#[0-9A-F]{6}", each) for each in COLOURS)
+    assert all(re.fullmatch(r"#[0-9A-F]{6}", each) for each in ARMS)
 
 
 def test_an_arm_keeps_its_colour() -> None:
@@ -67,3 +70,33 @@ def test_an_arm_keeps_its_colour() -> None:
     assert colour("arm-11", arms) == colour("arm-1", arms)  # after the last it begins again
     assert colour("arm-1", arms[:2]) == colour("arm-1", arms)
     assert colour("elsewhere", []) == colour("elsewhere", arms) == "#CCBB44"
+
+
+HEADERS = "[...document.querySelectorAll('[data-testid=experiment-view-compare-runs-section-header]')]"
+PLOTS = "document.querySelectorAll('.js-plotly-plot .plot-container').length"
+
+
+@pytest.mark.skipif(found() is None, reason="no Chromium or Chrome is installed")
+def test_the_link_opens_the_charts_and_the_columns_in_a_real_browser(project: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    store = f"sqlite:///{project / 'mlruns/mlflow.db'}"
+    client = MlflowClient(store)
+    address = install(client, client.get_experiment_by_name("upaya").experiment_id)
+    server = Server(tmp_path, store)
+    server.start()
+    try:
+        with browser(tmp_path / "profile") as tab:
+            page = tab()
+            page.open(f"{server.uri}/{address}", width=1500, height=3100)
+            page.wait_for(f"{PLOTS} >= {len(state()['compareRunCharts'])}")
+            shown = page.value(f"{HEADERS}.map(each => each.textContent)")
+            wanted = [section["name"] for section in state()["compareRunSections"]]
+            assert [name for title in shown for name in wanted if title.startswith(name)] == wanted
+            table = tab()
+            table.open(f"{server.uri}/{address.replace('compareRunsMode=CHART', 'compareRunsMode=')}", width=1900)
+            headers = "[...document.querySelectorAll('[role=columnheader]')].map(each => each.textContent.trim())"
+            names = [column.split("`")[1] for column in COLUMNS]
+            table.wait_for(f"{json.dumps(names)}.every(name => {headers}.some(header => header.includes(name)))")
+    finally:
+        server.kill()

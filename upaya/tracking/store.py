@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from upaya.colours import colour
 from upaya.files import fingerprint
 from upaya.tracking.told import CURRICULUM, Told, arms, digest_of, flat
-from upaya.tracking.view import colour, install
+from upaya.tracking.view import install
 
 # One request gives up soon instead of retrying for minutes: who sends tries again.
 SETTINGS = {
@@ -25,6 +26,7 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }

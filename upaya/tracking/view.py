@@ -1,4 +1,4 @@
-"""How the UI shows runs: a saved view that compares the curricula, and the arms' colours.
+"""How the UI shows runs: a saved view that compares the curricula.
 
 MLflow has no API for views: this writes what the front-end of MLflow 3.17 writes when a view is saved in it, so with
 another MLflow the form is to be looked up again (in mlflow/server/js/src/experiment-tracking: savedViewEnvelope.ts,
@@ -6,11 +6,9 @@ ExperimentPageUIState.tsx, runs-charts.types.ts).
 """
 
 import base64
-import hashlib
 import json
 import re
 import zlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,11 +28,6 @@ COLUMNS = {  # of the table, after the run's name, and how wide
     "metrics.`generated_tokens`": 140,
     "tags.`dvc.stage_hash`": 170,
 }
-
-# Told apart by the colour-blind, and on white and black: Tol's bright and muted schemes (Paul Tol, SRON/EPS/TN/09-002).
-COLOURS = (
-    "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999933", "#882255", "#44AA99", "#BBBBBB",
-)  # fmt: skip
 
 
 def install(client: "MlflowClient", experiment_id: str) -> str:
@@ -81,12 +74,6 @@ def encoded(state: dict[str, Any]) -> str:
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
     # The time only sorts the list of views; a constant, so that nothing changes where nothing has.
     return json.dumps({"name": NAME, "createdAt": 0, "state": f"deflate;{packed}"})
-
-
-def colour(name: str, known: Sequence[str]) -> str:
-    """An arm's colour, by its place among those declared; any other's by its name: the same everywhere."""
-    place = known.index(name) if name in known else int(hashlib.sha256(name.encode()).hexdigest(), 16)
-    return COLOURS[place % len(COLOURS)]
 
 
 def _line(metric: str, **settings: Any) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The page to send to a colleague: what was asked, what happened and what came of it, in one file."""

@@ -1,0 +1,245 @@
+"""What the page says of one curriculum, from the files that its stages wrote."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Self
+
+from upaya.corpus.answers import items, parse, render
+from upaya.declared.validation import Declared, validated
+from upaya.errors import UserError
+from upaya.files import read_json, read_jsonl, write_json
+from upaya.measuring.report import metrics_of
+from upaya.paths import COURSES, QUESTIONS, RESULTS
+from upaya.records import event_text, history_of, line_of, provenance, rollouts_of
+
+POINTS = 400  # of a curve: more cannot be told apart on a screen
+DIGITS = 4
+FATES = ("live", "dead_all_wrong", "dead_all_right")
+START = "warmup"
+BEFORE_GRPO = 2  # base and warm-up
+
+
+class Stage(Declared):
+    """One policy of the line, from base on.
+
+    Attributes:
+        steps: of its own.
+        declared: its own keys in params/curricula.yaml, flat; none of base and warm-up.
+        made_from: what is hashed → hash. weights: file → SHA-256.
+    """
+
+    name: str
+    regime: str | None
+    steps: int
+    declared: dict[str, Any]
+    made_from: dict[str, str]
+    weights: dict[str, str]
+
+
+class Answered(Declared):
+    """A question that no training has seen, the items of its right answer, and what was said greedily in the place of
+    each, before and after."""
+
+    question: str
+    prompt: str
+    prompt_traditional: str | None
+    right: list[str]
+    before: list[str | None]
+    after: list[str | None]
+
+
+class Course(Declared):
+    """A curriculum from the warm-up to its end.
+
+    Attributes:
+        columns: a value per point, None where a stage did not measure it: `step`, `generated_tokens`, `success`,
+            `entropy`, `rewarded_wrong`, `regime/NAME` (its weight), and shares of groups, `trained/FATE` and
+            `strict/FATE`. Points are steps, or means over as many steps as keep them within POINTS.
+        skills: skill → how often its part of the answer was right, at each point.
+        before, after: the evaluations of the warm-up and of the policy.
+        groups: kept groups, as rollouts.jsonl has them, thinned.
+    """
+
+    name: str
+    seed: int
+    stages: list[Stage]
+    columns: dict[str, list[float | None]]
+    skills: dict[str, list[float | None]]
+    switches: list[dict[str, Any]]
+    events: list[str]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    example: Answered | None
+    groups: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, name: str, groups: int) -> Self:
+        """Of a policy that is built and evaluated. Args: groups: at most as many are taken over, evenly from all steps.
+
+        Raises UserError where a file is missing or damaged.
+        """
+        line = line_of(name)
+        histories = [history_of(each) for each in line[BEFORE_GRPO:]]
+        records = [record for history in histories for record in history]
+        steps = [record for record in records if "event" not in record]
+        events = [record for record in records if "event" in record]
+        kept = [group for each in line[BEFORE_GRPO:] for group in rollouts_of(each)]
+        return cls(
+            name=name,
+            seed=provenance(name)["seed"],
+            stages=[_stage(each) for each in line],
+            columns=_columns(steps),
+            skills=_skills(steps),
+            switches=[{key: event[key] for key in ("step", "from", "to")} for event in events if _is_switch(event)],
+            events=[event_text(event) for event in events],
+            before=metrics_of(START),
+            after=metrics_of(name),
+            example=_example(name),
+            groups=[_shortened(group) for group in _spread(kept, groups)],
+        )
+
+    def write(self) -> None:
+        """reports/courses/<policy>.json, which a page over several curricula is made from."""
+        write_json(COURSES / f"{self.name}.json", self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, name: str) -> Self:
+        """Raises UserError where the file is missing or damaged."""
+        path = COURSES / f"{name}.json"
+        return validated(cls, read_json(path), str(path))
+
+
+def _is_switch(event: Mapping[str, Any]) -> bool:
+    return bool(event["event"] == "switch")
+
+
+def _stage(name: str) -> Stage:
+    origin = provenance(name)
+    return Stage(
+        name=name,
+        regime=origin["regime"],
+        steps=origin["steps"],
+        declared=_flat(origin.get("params", {}).get("policy", {})),
+        made_from=origin["made_from"],
+        weights=origin["weights"],
+    )
+
+
+def _flat(declared: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots, without those that hold nothing."""
+    flat: dict[str, Any] = {}
+    for key, value in declared.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[prefix + key.rstrip("_")] = value
+    return flat
+
+
+def _columns(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    regimes = dict.fromkeys(name for step in steps for name in step["curriculum"]["weight"])
+    columns = {
+        "step": [step["step"] for step in steps],
+        "generated_tokens": [step["generated_tokens"] for step in steps],
+        "success": [step["success"] for step in steps],
+        "entropy": [step["entropy"] for step in steps],
+        "rewarded_wrong": [step["trained"]["rewarded_wrong"] for step in steps],
+        **{f"regime/{name}": [step["curriculum"]["weight"].get(name, 0.0) for step in steps] for name in regimes},
+        **{f"trained/{fate}": [step["trained"][fate] for step in steps] for fate in FATES},
+        **{f"strict/{fate}": [step["regimes"].get("strict", {}).get(fate) for step in steps] for fate in FATES},
+    }
+    return {name: _binned(values, name in ("step", "generated_tokens")) for name, values in columns.items()}
+
+
+def _skills(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Those that were hardest to learn first: the lowest mean over all steps."""
+    names = dict.fromkeys(name for step in steps for name in step["skills"])
+    measured = {name: [step["skills"].get(name) for step in steps] for name in names}
+
+    def mean(name: str) -> float:
+        values = [value for value in measured[name] if value is not None]
+        return sum(values) / len(values)
+
+    return {name: _binned(measured[name]) for name in sorted(names, key=mean)}
+
+
+def _binned(values: Sequence[float | None], last: bool = False) -> list[float | None]:
+    """At most POINTS of them: each the mean, or the last, of as many values that follow each other."""
+    width = max(1, -(-len(values) // POINTS))
+    found: list[float | None] = []
+    for start in range(0, len(values), width):
+        present = [value for value in values[start : start + width] if value is not None]
+        if not present:
+            found.append(None)
+        else:
+            found.append(present[-1] if last else round(sum(present) / len(present), DIGITS))
+    return found
+
+
+def _spread(kept: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """At most so many, evenly from first to last."""
+    if len(kept) <= most:
+        return list(kept)
+    edges = [place * len(kept) // most for place in range(most + 1)]
+    return [kept[start] for start, _ in pairwise(edges)]
+
+
+def _shortened(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A kept group without what the page does not show."""
+    return {
+        **{key: group[key] for key in ("step", "question", "prompt", "right", "trained", "fates")},
+        "completions": [
+            {
+                "text": None if completion["answer"] is not None else completion["text"],
+                "items": completion["items"],
+                "hits": completion["hits"],
+                "exact": completion["exact"],
+                "malformed": completion["components"].get("format", 1.0) < 1,
+                "rewards": completion["rewards"],
+                "advantages": completion["advantages"],
+            }
+            for completion in group["completions"]
+        ],
+    }
+
+
+def _example(name: str) -> Answered | None:
+    """The first question evaluated on that is answered rightly now and was not before; the first, if there is none."""
+    before, after = _greedy(START), _greedy(name)
+    both = [identity for identity in after if identity in before]
+    if not both:
+        return None
+    learnt = [identity for identity in both if after[identity]["exact"] and not before[identity]["exact"]]
+    question = _question((learnt or both)[0])
+    right = question["answer"] if isinstance(question["answer"], list) else [render(question["answer"])]
+    said_before, said_after = (_said(row[question["id"]]["completion"], len(right)) for row in (before, after))
+    return Answered(
+        question=question["id"],
+        prompt=question["prompt"],
+        prompt_traditional=question.get("prompt_traditional"),
+        right=right,
+        before=said_before,
+        after=said_after,
+    )
+
+
+def _greedy(policy: str) -> dict[str, dict[str, Any]]:
+    rows = (row for _, row in read_jsonl(RESULTS / policy / "samples.jsonl"))
+    return {row["id"]: row for row in rows if row["decoding"] == "greedy"}
+
+
+def _question(identity: str) -> dict[str, Any]:
+    for split in ("test", "validation"):
+        for _, row in read_jsonl(QUESTIONS / f"{split}.jsonl"):
+            if row["id"] == identity:
+                return dict(row)
+    raise UserError(f"{QUESTIONS}: no question {identity!r}, which results/ was evaluated on; `dvc repro` mends")
+
+
+def _said(completion: str, places: int) -> list[str | None]:
+    """What a completion says in each place of an answer of so many items; None where it says nothing."""
+    answer = parse(completion).answer
+    if answer is None:
+        return [None] * places
+    said: list[str | None] = [answer] if places == 1 else list(items(answer))
+    return [*said[:places], *[None] * (places - len(said))]
