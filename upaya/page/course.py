@@ -24,7 +24,7 @@ class Stage(Declared):
 
     Attributes:
         steps: of its own.
-        declared: its own keys in params/curricula.yaml, flat; none of base and warm-up.
+        declared: its own keys in params/curricula.yaml, flat; none of base and warm-up. reward: those of its regime.
         made_from: what is hashed → hash. weights: file → SHA-256.
     """
 
@@ -32,6 +32,7 @@ class Stage(Declared):
     regime: str | None
     steps: int
     declared: dict[str, Any]
+    reward: dict[str, Any]
     made_from: dict[str, str]
     weights: dict[str, str]
 
@@ -115,25 +116,27 @@ def _is_switch(event: Mapping[str, Any]) -> bool:
 
 def _stage(name: str) -> Stage:
     origin = provenance(name)
+    params = origin.get("params", {})
     return Stage(
         name=name,
         regime=origin["regime"],
         steps=origin["steps"],
-        declared=_flat(origin.get("params", {}).get("policy", {})),
+        declared=_flat(params.get("policy", {})),
+        reward=_flat(params.get("reward", {})) if origin["regime"] else {},
         made_from=origin["made_from"],
         weights=origin["weights"],
     )
 
 
-def _flat(declared: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots, without those that hold nothing."""
-    flat: dict[str, Any] = {}
-    for key, value in declared.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            flat[prefix + key.rstrip("_")] = value
-    return flat
+def _flat(declared: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested keys and places joined by dots, without those that hold nothing."""
+    if isinstance(declared, Mapping):
+        inner = [(str(key).rstrip("_"), value) for key, value in declared.items()]
+    elif isinstance(declared, list) and any(isinstance(each, Mapping) for each in declared):
+        inner = [(str(place), value) for place, value in enumerate(declared, start=1)]
+    else:
+        return {} if declared is None else {prefix.removesuffix("."): declared}
+    return {name: value for key, nested in inner for name, value in _flat(nested, f"{prefix}{key}.").items()}
 
 
 def _columns(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:

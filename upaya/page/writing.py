@@ -3,7 +3,7 @@
 import base64
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ def write_page(courses: Sequence[Course], known: Sequence[str], rebuild: str, pa
     html = environment.get_template("page.html").render(
         courses=ordered,
         colours={course.name: colour(course.name, known) for course in ordered},
-        stages=_differing(ordered),
+        stages=_stages(ordered),
+        regimes=_regimes(ordered),
         rebuild=rebuild,
         style=read_text(HERE / "page.css"),
         program=read_text(HERE / "page.js"),
@@ -60,11 +61,22 @@ def _by_reference(groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"questions": questions, "groups": own}
 
 
-def _differing(courses: Sequence[Course]) -> dict[str, Any]:
-    """The stages of GRPO with what is declared of them: `keys` in which any two differ, and a row for each."""
+def _stages(courses: Sequence[Course]) -> dict[str, Any]:
+    """The stages of GRPO: a row for each, and the keys that are not the same in all."""
     told = [(course.name, stage) for course in courses for stage in course.stages if stage.declared]
-    keys = dict.fromkeys(key for _, stage in told for key in stage.declared)
     return {
-        "keys": [key for key in keys if len({str(stage.declared.get(key)) for _, stage in told}) > 1],
+        "keys": _differing([stage.declared for _, stage in told]),
         "rows": [{"curriculum": name, "stage": stage.name, "declared": stage.declared} for name, stage in told],
     }
+
+
+def _regimes(courses: Sequence[Course]) -> dict[str, Any]:
+    """The regimes and schedules that were trained on, by name, and the keys that are not the same in all."""
+    rewards = {stage.regime: stage.reward for course in courses for stage in course.stages if stage.regime}
+    return {"keys": _differing(list(rewards.values())), "rewards": rewards}
+
+
+def _differing(declared: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that are not the same in all, in the order in which they appear."""
+    keys = dict.fromkeys(key for each in declared for key in each)
+    return [key for key in keys if len({str(each.get(key)) for each in declared}) > 1]
