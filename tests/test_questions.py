@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -32,8 +33,37 @@ def test_no_tested_combination_is_trained_on() -> None:
     assert not prompts["test"] & (prompts["train"] | prompts["validation"])
 
 
-def test_held_out_wordings_are_tested_only() -> None:
-    assert {question.split for question in QUESTIONS if question.held_out_phrasing} == {"test"}
+def test_a_held_out_wording_stands_in_its_split_alone() -> None:
+    assert CORPUS.phrasings
+    held_out: dict[str, list[re.Pattern[str]]] = {split: [] for split in SPLITS}
+    for phrasing in CORPUS.phrasings.element_values:
+        if phrasing.held_out:
+            held_out[phrasing.held_out].append(re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(phrasing.text))))
+    assert held_out["validation"] and held_out["test"] and not held_out["train"]
+    for question in QUESTIONS:
+        of = {
+            split
+            for split, worded in held_out.items()
+            for each in worded
+            if each.fullmatch(question.prompt_traditional)
+        }
+        assert of <= {question.split}, question.id
+        if question.kind == "element_values":
+            assert question.held_out_phrasing == bool(of)
+    for split in ("validation", "test"):
+        shown = [question.held_out_phrasing for question in QUESTIONS
+                 if question.split == split and question.kind == "element_values"]  # fmt: skip
+        assert 0.05 < sum(shown) / len(shown) < 0.5
+
+
+def test_wordings_for_training_are_both_shorter_and_longer_than_those_for_test() -> None:
+    """A policy else ends its answers by how far away the prompt begins."""
+    assert CORPUS.phrasings
+    lengths: dict[str | None, list[int]] = {}
+    for phrasing in CORPUS.phrasings.element_values:
+        lengths.setdefault(phrasing.held_out, []).append(len(phrasing.text))
+    for split in ("validation", "test"):
+        assert min(lengths[None]) < min(lengths[split]) and max(lengths[split]) < max(lengths[None])
 
 
 def test_every_kind_has_questions_to_train_and_to_test_with() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -117,10 +117,11 @@ class NumberedList(Declared):
 
 
 class Phrasing(Declared):
-    """A wording of a question kind; `{name}` marks where its parts go. Held-out wordings appear in the test only."""
+    """A wording of a question kind; `{name}` marks where its parts go. One that is held out for a split appears in no
+    other: what is chosen on validation questions can so be held to wordings that training never shows."""
 
     text: str
-    held_out: bool = False
+    held_out: Literal["validation", "test"] | None = None
 
 
 class Phrasings(Declared):

@@ -80,9 +80,9 @@ def _generated(corpus: Corpus, params: QuestionParams, converter: Converter) -> 
 
 
 def _phrasing(phrasings: list[Phrasing], split: Split, held_out_share: float, rng: random.Random) -> Phrasing:
-    held_out = [phrasing for phrasing in phrasings if phrasing.held_out]
-    trained = [phrasing for phrasing in phrasings if not phrasing.held_out]
-    use_held_out = split == "test" and held_out and rng.random() < held_out_share
+    held_out = [phrasing for phrasing in phrasings if phrasing.held_out == split]
+    trained = [phrasing for phrasing in phrasings if phrasing.held_out is None]
+    use_held_out = held_out and rng.random() < held_out_share
     return rng.choice(held_out if use_held_out else trained)
 
 
@@ -106,7 +106,7 @@ def _worded(draft: Draft, phrasing: Phrasing, split: Split, identity: str, conve
         reasoning=converter.simplify(draft.reasoning),
         source=draft.source,
         difficulty=draft.difficulty,
-        held_out_phrasing=phrasing.held_out,
+        held_out_phrasing=phrasing.held_out is not None,
         skills=[converter.simplify(skill) for skill in draft.skills],
         choices=[[converter.simplify(choice) for choice in choices] for choices in draft.choices],
         prompt_traditional=prompt,

@@ -38,4 +38,6 @@ class QuestionParams(Declared):
         min_length=1, description="number of axes asked for at once (the difficulty dial) → numbers of questions"
     )
     other_kinds: Fractions
-    held_out_phrasings: float = Field(ge=0, le=1, description="share of test questions in wordings never trained on")
+    held_out_phrasings: float = Field(
+        ge=0, le=1, description="share of validation and test questions in wordings held out for them"
+    )
