@@ -34,15 +34,12 @@ class Warmup(Declared):
     in a prompt: whatever is right afterwards has been learnt from reward alone. With `consistent` that share of the
     draws is one and the same wherever a skill is asked of the same subject (what the question's reasoning names): still
     nothing but chance, and the policy learns to look at what is asked, which rewards then need not teach (Maennel et
-    al. 2020, arXiv:2006.10455: what is learnt from random labels speeds up learning from right ones). After
-    `consistent_steps` all draws are independent: what was always said is unlearnt again, so that rewards find every
-    answer open, and to look is not. The warm-up does not end before.
+    al. 2020, arXiv:2006.10455: what is learnt from random labels speeds up learning from right ones).
     """
 
     questions: Selection | None = None
     answers: Literal["right", "drawn"] = "right"
     consistent: float = Field(default=0.0, ge=0, lt=1, description="share of drawn items that a subject always has")
-    consistent_steps: int | None = Field(default=None, ge=0, description="after these no draw is; None: all are such")
     max_steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     tokens_per_micro_batch: int = Field(default=16384, gt=0)

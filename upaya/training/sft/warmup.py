@@ -48,21 +48,16 @@ def warm_up(
 
     Raises UserError where answers are to be drawn and a question does not say what its items ask for.
     """
-    shown = [questions]  # to the end, or first those with consistent answers and then those without
     if params.answers == "drawn":
-        shown = [with_drawn_answers(questions, run.seed, consistent) for consistent in (params.consistent, 0.0)]
-    first = params.max_steps if params.consistent_steps is None else params.consistent_steps
+        questions = with_drawn_answers(questions, run.seed, params.consistent)
     engine = engine_for(policy, run.zero, **params.optimiser.model_dump())
-    losses = [_Losses(policy, each, params, run.seed) for each in shown]
+    losses = _Losses(policy, questions, params, run.seed)
     until = params.until
     asked = list(validation[: until.questions])
     prompts = [policy.encode_prompt(question.prompt) for question in asked]
 
     def rate(step: int) -> float:
         return params.schedule.at(step, params.max_steps)
-
-    def losses_at(step: int) -> Iterator[Tensor]:
-        return (losses[0] if step <= first else losses[-1]).at(step)
 
     def stop(step: int, record: dict[str, Any]) -> bool:
         """Measure every so often, adding what was found to the step's record."""
@@ -75,10 +70,9 @@ def warm_up(
         share = _share(scores.rewards_PG[until.regime], regimes, until)
         found = measure(rollouts, scores, asked)
         record["validation"] = {"score": share, **found}
-        reached = until.is_reached(share, found["skills"]) and (params.consistent_steps is None or step > first)
-        return reached or step == params.max_steps
+        return until.is_reached(share, found["skills"]) or step == params.max_steps
 
-    return train_supervised(policy, engine, Plan(losses_at, rate, stop, params.max_steps, until.every), run)
+    return train_supervised(policy, engine, Plan(losses.at, rate, stop, params.max_steps, until.every), run)
 
 
 def with_drawn_answers(questions: Sequence[Question], seed: int, consistent: float = 0.0) -> list[Question]:
