@@ -1,5 +1,6 @@
 """What setup relies on: locks that any index serves, one installed package, a word where no Python is suitable."""
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
 from setuptools import find_namespace_packages, find_packages
 
 LOCK = ROOT / "requirements.lock"
@@ -39,6 +41,23 @@ def test_every_direct_dependency_stands_in_the_lock() -> None:
     assert {requirement for requirement in direct if normalised(requirement) not in pins} == set()
     exact = {normalised(r): r.partition("==")[2] for r in direct if "==" in r}
     assert {name: pins[name] for name in exact} == exact
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.9", "3.12.0", "3.13.0"])
+def test_the_lock_holds_what_the_locked_packages_need_under_every_python(python: str) -> None:
+    """The lock is made with one Python; what others need besides stands in it with a marker."""
+    environment = {"python_full_version": python, "python_version": python.rpartition(".")[0], "extra": ""}
+    lines = [Requirement(line) for line in LOCK.read_text().splitlines() if line]
+    pins = {normalised(line.name) for line in lines if not line.marker or line.marker.evaluate(environment)}
+    installed = {normalised(each.metadata["Name"]): each for each in importlib.metadata.distributions()}
+    asked = [(name, Requirement(text)) for name in pins if name in installed for text in installed[name].requires or []]
+    missing = {
+        f"{requirement} (of {name})"
+        for name, requirement in asked
+        if (not requirement.marker or requirement.marker.evaluate(environment))
+        and normalised(requirement.name) not in pins | {"setuptools", "pip"}
+    }
+    assert not missing
 
 
 def test_only_upaya_is_installed() -> None:
