@@ -75,6 +75,8 @@ def test_a_changed_strict_parameter_reruns_strict_and_what_follows(project: Path
         "evaluate@lenient-strict",
         "arm@lenient-strict",
         "compare",
+        "page@lenient-strict",
+        "comparison-page",
     }
 
 
