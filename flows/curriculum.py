@@ -5,9 +5,18 @@ python -m flows.curriculum auto          # the curriculum that the probe of the 
 python -m flows.curriculum compare       # every arm of params/curricula.yaml under `compare`
 """
 
+import json
 import os
-import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any
+
+from tasks.tree import end_with_parent, supervise
+
+if __name__ == "__main__":
+    supervise("flows.curriculum")  # first of all: the supervisor does without what is imported below
+elif "PREFECT__FLOW_RUN_ID" in os.environ:  # started by a worker
+    end_with_parent()
 
 # Before Prefect is imported: it reads its settings then.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -17,17 +26,23 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 import typer
-from dvc.utils.serialize import modify_yaml
 from prefect import flow
+from prefect.runtime import flow_run
 from prefect.states import Failed, State
+from pydantic import Field
 
+from flows.experiments import changes, experiment, named, need_tracked, read, value_of
+from flows.running import alone, to_the_end
 from flows.stages import build
+from tasks.prefect_ui import tell_results
 from upaya.declared.curricula import Curricula, load_curricula
-from upaya.errors import UserError
-from upaya.measuring.comparison import show_arms
+from upaya.declared.validation import read_yaml
+from upaya.errors import UserError, shown_to_user
+from upaya.measuring.comparison import arm_rows, show_arms
 from upaya.measuring.probe_report import Report, report_path
-from upaya.measuring.report import show
-from upaya.paths import COMPARISON, CURRICULA, PAGES
+from upaya.measuring.report import rows_of, show
+from upaya.operating.pipeline import evaluation, targets_of
+from upaya.paths import COMPARISON, CURRICULA, PAGES, RESULTS
 from upaya.rewards.regimes import load_regimes, saturations
 from upaya.terminal import console
 from upaya.tracking.store import Store, shown_uri
@@ -37,53 +52,122 @@ from upaya.tracking.tracker import tell
 AUTO, COMPARE = "auto", "compare"
 
 
-@flow(name="curriculum", persist_result=False)
-def curriculum(policy: str = "lenient-strict", seed: int | None = None) -> State:
+def _policies() -> list[str]:
+    """What Prefect's form offers to build; nothing where params/ cannot be read, which the flow itself says."""
+    try:
+        return [*load_curricula(load_regimes()).names, AUTO]
+    except UserError:
+        return []
+
+
+def _run_name() -> str:
+    """`lenient-strict · seed 7`"""
+    asked = flow_run.parameters
+    seed = asked.get("seed")
+    return f"{asked.get('policy', COMPARE)} · seed {_declared_seed() if seed is None else seed}"
+
+
+def _declared_seed() -> str:
+    try:
+        return str(read_yaml(CURRICULA)["seed"])
+    except (UserError, KeyError, TypeError):
+        return "?"
+
+
+Policy = Annotated[
+    str,
+    Field(
+        description=f"a policy of {CURRICULA}; `{AUTO}`: the one that the probe recommends",
+        json_schema_extra={"enum": _policies()} if _policies() else {},  # as of when the flow is deployed
+    ),
+]
+Seed = Annotated[
+    int | None,
+    Field(ge=0, description="another seed than the declared one: a DVC experiment, the checkout stays as it is"),
+]
+Overrides = Annotated[
+    dict[str, Any] | None,
+    Field(
+        description=f'other parameters, an experiment too: {{"grpo.group_size": 16}}, keys of {CURRICULA} or FILE:KEY'
+    ),
+]
+
+
+@flow(name="curriculum", flow_run_name=_run_name, persist_result=False)
+def curriculum(policy: Policy = "lenient-strict", seed: Seed = None, overrides: Overrides = None) -> State:
     """Build a policy, its ancestors and their evaluations, and show them.
 
     Args:
         policy: a policy of params/curricula.yaml; `auto` for the one that the probe recommends.
-        seed: written into params/curricula.yaml, as `dvc exp run -S params/curricula.yaml:seed=…` does; None keeps
-            what stands there.
+        seed: another one than declared: the run is a DVC experiment, and the checkout stays as it is.
+        overrides: other parameters, KEY of params/curricula.yaml or FILE:KEY → value; an experiment likewise.
     """
-    try:
-        curricula = _declared(seed)
-        if policy == AUTO:
-            state = build([f"probe@{curricula.auto.probe}"], f"probe {curricula.auto.probe}")
-            if not state.is_completed():
-                return state
-            chosen = recommended(curricula)
-            if isinstance(chosen, State):
-                return chosen
-            policy = chosen
-        line = curricula.ancestry(policy)
-        pages = [f"page@{policy}"] if policy in curricula.policies else []
-        state = build([*(_evaluation(name) for name in line), *pages], policy)
-        if state.is_completed():
-            show(policy)
-            if policy in inner():  # else its own evaluation has told of it
-                tell(built(policy, asked=True))
-            for _ in pages:
-                console.print(f"page: {PAGES / policy}.html")
-            _where_mlflow_is()
-        return state
-    except UserError as error:
-        return _failed(error)
+    if seed is None and not overrides:
+        return alone(lambda: _curriculum(policy))
+    return alone(lambda: _experiment(policy, seed, overrides or {}))
 
 
-@flow(name="compare", persist_result=False)
-def compare(seed: int | None = None) -> State:
-    """Build every arm of the comparison and show them side by side. Args: seed as for `curriculum`."""
-    try:
-        _declared(seed)
-        state = build(["compare", "comparison-page"], "compare")
-        if state.is_completed():
-            show_arms()
-            console.print(f"page: {COMPARISON / 'page.html'}")
-            _where_mlflow_is()
-        return state
-    except UserError as error:
-        return _failed(error)
+def _experiment(policy: str, seed: int | None, overrides: Mapping[str, Any]) -> State:
+    """A policy, or the comparison, with another seed or other parameters."""
+    curricula = _declared()
+    if policy == AUTO:
+        raise UserError(f"{AUTO} follows the probe of this checkout's warm-up: name a policy for an experiment")
+    whole = policy == COMPARE
+    targets = ["compare"] if whole else [evaluation(name) for name in curricula.ancestry(policy)]
+    need_tracked()
+    name = named(policy, seed, overrides)
+    state = experiment(name, changes(seed, overrides), targets)(return_state=True)
+    if state.is_completed():
+        reached = json.loads(read(COMPARISON / "arms.json" if whole else RESULTS / policy / "details.json", name))
+        for arm, found in [(row["arm"], row) for row in reached["arms"]] if whole else [(policy, reached)]:
+            low, high = found["strict_accuracy_interval"]
+            console.print(f"{name}: {arm}: strict accuracy {found['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]")
+        console.print(f"{name}: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
+        _where_mlflow_is()
+    return state
+
+
+def _curriculum(policy: str) -> State:
+    curricula = _declared()
+    if policy == AUTO:
+        state = build([f"probe@{curricula.auto.probe}"], f"probe {curricula.auto.probe}")
+        if not state.is_completed():
+            return state
+        chosen = recommended(curricula)
+        if isinstance(chosen, State):
+            return chosen
+        policy = chosen
+    state = build(targets_of(policy, curricula), policy)
+    if state.is_completed():
+        show(policy)
+        if policy in inner():  # else its own evaluation has told of it
+            tell(built(policy, asked=True))
+        page = PAGES / f"{policy}.html"
+        if policy in curricula.policies:
+            console.print(f"page: {page}")
+        links = _where_mlflow_is() | ({"page": page.resolve().as_uri()} if policy in curricula.policies else {})
+        tell_results(policy, rows_of(policy), RESULTS / policy / "curve.png", links)
+    return state
+
+
+@flow(name="compare", flow_run_name=_run_name, persist_result=False)
+def compare(seed: Seed = None, overrides: Overrides = None) -> State:
+    """Build every arm of the comparison and show them side by side. Args: as for `curriculum`."""
+    if seed is None and not overrides:
+        return alone(_compare)
+    return alone(lambda: _experiment(COMPARE, seed, overrides or {}))
+
+
+def _compare() -> State:
+    _declared()
+    state = build(["compare", "comparison-page"], "compare")
+    if state.is_completed():
+        show_arms()
+        page = COMPARISON / "page.html"
+        console.print(f"page: {page}")
+        links = _where_mlflow_is() | {"page": page.resolve().as_uri()}
+        tell_results(COMPARE, arm_rows(), COMPARISON / "arms.png", links)
+    return state
 
 
 def recommended(curricula: Curricula) -> str | State:
@@ -99,48 +183,48 @@ def recommended(curricula: Curricula) -> str | State:
     return policy
 
 
-def _declared(seed: int | None) -> Curricula:
+def _declared() -> Curricula:
     regimes = load_regimes()
     for name in regimes.plain:
         for saturation in saturations(regimes, name):
             console.print(saturation)
-    curricula = load_curricula(regimes)
-    if seed is not None and seed != curricula.seed:
-        with modify_yaml(str(CURRICULA)) as declared:  # keeps the file's comments
-            declared["seed"] = seed
-        console.print(f"seed: {seed} (written to {CURRICULA})")
-    return curricula
+    return load_curricula(regimes)
 
 
-def _evaluation(policy: str) -> str:
-    return f"evaluate-start@{policy}" if policy in ("base", "warmup") else f"evaluate@{policy}"
-
-
-def _where_mlflow_is() -> None:
-    """Install the view that compares the curricula, and say how to open it."""
+def _where_mlflow_is() -> dict[str, str]:
+    """Install the view that compares the curricula, and say how to open it; its link, where a server shows it."""
     try:
         fragment = Store().view()
     except Exception:  # a view, of a store that may be away: the plain page will do
         fragment = ""
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         console.print(f"MLflow: {shown_uri()}/{fragment}")
-    else:
-        console.print(f"MLflow: mlflow ui --backend-store-uri {shown_uri()}, then http://127.0.0.1:5000/{fragment}")
-
-
-def _failed(error: UserError) -> State:
-    print(f"error: {error}", file=sys.stderr)
-    return Failed(message=str(error))
+        return {"MLflow": f"{shown_uri()}/{fragment}"}
+    console.print(f"MLflow: mlflow ui --backend-store-uri {shown_uri()}, then http://127.0.0.1:5000/{fragment}")
+    return {}
 
 
 def main(
     policy: str = typer.Argument("lenient-strict", help=f"a policy, {AUTO} or {COMPARE}"),
-    seed: int | None = typer.Option(None),
+    seed: int | None = typer.Option(None, min=0, help="another one than declared: a DVC experiment of its own"),
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of params/curricula.yaml, or FILE:KEY=VALUE; likewise")
+    ] = None,
 ) -> None:
     """Build POLICY of params/curricula.yaml and all it depends on."""
     os.chdir(Path(__file__).parents[1])
-    state = compare(seed, return_state=True) if policy == COMPARE else curriculum(policy, seed, return_state=True)
-    raise SystemExit(0 if state.is_completed() else 1)
+    with shown_to_user():
+        overrides = dict(_split(setting) for setting in settings or []) or None
+    if policy == COMPARE:
+        to_the_end(lambda: compare(seed, overrides, return_state=True))
+    to_the_end(lambda: curriculum(policy, seed, overrides, return_state=True))
+
+
+def _split(setting: str) -> tuple[str, Any]:
+    key, equals, value = setting.partition("=")
+    if not (key and equals):
+        raise UserError(f"--set {setting}: expected KEY=VALUE, as in grpo.group_size=16")
+    return key, value_of(setting, value)
 
 
 if __name__ == "__main__":

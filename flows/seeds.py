@@ -10,28 +10,30 @@ What is to be chosen is chosen on validation questions (`--split validation`) an
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+
+from tasks.tree import supervise
+
+if __name__ == "__main__":
+    supervise("flows.seeds")  # first of all: the supervisor does without what is imported below
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
-import dvc.api
 import typer
-from prefect import Task, flow
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 
-from tasks.dvc import stage_environment
+from flows.experiments import everywhere, experiment, need_tracked, read
+from flows.running import alone, to_the_end
 from upaya.declared.curricula import load_curricula
-from upaya.declared.validation import Name, read_yaml, validated
+from upaya.declared.validation import Name, validated
 from upaya.errors import UserError, nearest, shown_to_user
 from upaya.files import write_json
 from upaya.measuring.comparison import Arm
@@ -70,12 +72,23 @@ class Variant:
         return [f"{CURRICULA}:seed={seed}", f"{CURRICULA}:evaluation.split={self.split.value}", *own]
 
 
-@flow(name="seeds", persist_result=False)
+def _run_name() -> str:
+    asked = flow_run.parameters
+    return f"{asked['variant'].label} · {len(asked['seeds'])} seeds"
+
+
+@flow(name="seeds", flow_run_name=_run_name, persist_result=False)
 def over_seeds(variant: Variant, seeds: list[int]) -> State:
     """Build every arm with every seed, and show means and ranges. Raises nothing: a seed that fails ends the flow."""
+    return alone(lambda: _over_seeds(variant, seeds))
+
+
+def _over_seeds(variant: Variant, seeds: list[int]) -> State:
+    need_tracked()
     found: dict[int, list[Arm]] = {}
     for seed in seeds:
-        state = experiment(variant, seed)(return_state=True)
+        task = experiment(variant.experiment(seed), variant.changes(seed), [f"arm@{arm}" for arm in variant.arms])
+        state = task(return_state=True)
         if not state.is_completed():
             return Failed(message=state.message)
         found[seed] = [_read(arm, variant.experiment(seed)) for arm in variant.arms]
@@ -86,58 +99,9 @@ def over_seeds(variant: Variant, seeds: list[int]) -> State:
     return Completed(message=f"{len(variant.arms)} arms with {len(seeds)} seeds")
 
 
-def experiment(variant: Variant, seed: int) -> Task[[], State]:
-    """The Prefect task that builds a variant with one seed, in a temporary copy of the checkout."""
-    name = variant.experiment(seed)
-
-    def run() -> State:
-        command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--force", "--name", name]
-        for change in variant.changes(seed):
-            command += ["--set-param", change]
-        code = subprocess.run(
-            [*command, *(f"arm@{arm}" for arm in variant.arms)], check=False, env=stage_environment()
-        ).returncode
-        if code:
-            return Failed(message=f"{name} failed; its message stands above (exit code {code})")
-        return Completed(message=f"experiment {name}")
-
-    return Task(run, name=name, cache_policy=NO_CACHE, persist_result=False)
-
-
-def everywhere(setting: str) -> Iterator[str]:
-    """The change itself, and the same for every other place that holds the same node by a YAML alias: an anchor that
-    stands for a regime in several places means one regime. Raises UserError."""
-    file, colon, change = setting.partition(":")
-    key, equals, value = change.partition("=")
-    path = Path(file)
-    if not (colon and equals) or not path.is_file():
-        raise UserError(f"--set {setting}: expected FILE:KEY=VALUE, as in {CURRICULA}:grpo.group_size=16")
-    *inner, last = key.split(".")
-    node = content = read_yaml(path)
-    for part in inner:
-        if not isinstance(node, dict) or part not in node:
-            raise UserError(f"--set {setting}: {path} has no key {key!r}")
-        node = node[part]
-    for place in _places(content, node):  # YAML's aliases of a node are one object
-        yield f"{path}:{'.'.join([*place, last])}={value}"
-
-
-def _places(content: Any, node: Any) -> list[list[str]]:
-    """The keys that lead to a node, for each place where it stands."""
-    if content is node:
-        return [[]]
-    if isinstance(content, dict):
-        children = [(str(key), child) for key, child in content.items()]
-    elif isinstance(content, list):
-        children = [(str(place), child) for place, child in enumerate(content)]
-    else:
-        return []
-    return [[key, *rest] for key, child in children for rest in _places(child, node)]
-
-
 def _read(arm: str, name: str) -> Arm:
     path = ARMS / f"{arm}.json"
-    return validated(Arm, json.loads(dvc.api.read(str(path), rev=name)), f"{path} of experiment {name}")
+    return validated(Arm, json.loads(read(path, name)), f"{path} of experiment {name}")
 
 
 def seeds_in(text: str) -> list[int]:
@@ -171,8 +135,8 @@ def main(
                 raise UserError(f"params/curricula.yaml: key 'compare': no arm {arm!r}; {nearest(arm, known)}")
         variant = Variant(arms, split, label, settings or [])
         variant.changes(0)  # refused before anything is built
-        state = over_seeds(variant, seeds_in(seeds), return_state=True)
-    raise SystemExit(0 if state.is_completed() else 1)
+        numbers = seeds_in(seeds)
+    to_the_end(lambda: over_seeds(variant, numbers, return_state=True))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ in a second, by the first stage that runs.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from tasks import launch
+from tasks.tree import end_with_parent
 from upaya.declared.curricula import load_curricula
 from upaya.declared.launch import load_launch
 from upaya.declared.libraries import need_installed
@@ -17,6 +19,7 @@ from upaya.errors import UserError, nearest, shown_to_user
 from upaya.rewards.regimes import load_regimes
 from upaya.startup import start_as_declared
 
+DVC_STAGE = "DVC_STAGE"  # set by DVC for what it starts: a stage that it started ends with it
 PLAIN = ("convert", "arm", "compare", "page", "comparison_page")
 COMPUTING, TRAINING = ("evaluate", "probe"), ("pretrain", "warmup", "grpo")
 OF_A_POLICY = ("grpo", "evaluate", "probe", "arm", "page")
@@ -25,6 +28,8 @@ OF_A_POLICY = ("grpo", "evaluate", "probe", "arm", "page")
 def main(arguments: Sequence[str]) -> None:
     """Run a stage. Raises UserError, and what the stage raises."""
     stage, policy = understood(arguments)
+    if DVC_STAGE in os.environ:
+        end_with_parent()
     need_installed(stage)
     if stage in PLAIN:
         _program(stage)(*policy)

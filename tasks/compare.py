@@ -2,9 +2,10 @@
 
 from upaya.declared.validation import Declared, Name, load_keys
 from upaya.errors import UserError
-from upaya.measuring.comparison import compare, read_arm, show_arms, write
+from upaya.measuring.comparison import compare, read_arm, write
 from upaya.measuring.probe_report import Report, report_path
-from upaya.paths import CURRICULA
+from upaya.paths import COMPARISON, CURRICULA
+from upaya.terminal import console
 from upaya.tracking.told import compared
 from upaya.tracking.tracker import tell
 
@@ -23,4 +24,4 @@ def main() -> None:
     arms = [read_arm(name) for name in params.compare]
     write(compare(arms), arms, Report.read(report_path(params.probe)))
     tell(compared())
-    show_arms()
+    console.print(f"compare: {COMPARISON / 'arms.json'}; `upaya compare` shows it")

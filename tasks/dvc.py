@@ -4,11 +4,14 @@ DVC decides what is current. Nothing here lists stages, and Prefect's own result
 of its own, `python -m tasks.repro ADDRESS`.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-import subprocess
+import signal
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dvc.exceptions import DvcException
@@ -18,7 +21,15 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
+from tasks import tree
+from tasks.prefect_ui import Lines, served
+from tasks.repro import PASSING
 from upaya.errors import UserError
+from upaya.files import read_json, write_json
+from upaya.paths import TIMES, progress_file
+
+SECONDS_TO_RETRY = (10.0, 60.0)  # after a stage that was killed, or while somebody else is at work with DVC
+PASSING_STATE = "Interrupted"
 
 
 @dataclass(frozen=True)
@@ -27,16 +38,21 @@ class DvcStage:
 
     address: str
     parents: tuple[str, ...]
+    description: str
+
+    @property
+    def policy(self) -> str:
+        """What the stage is about: `lenient` of policy@lenient; else the stage itself."""
+        name, _, policy = self.address.partition("@")
+        return policy or ("base" if name == "pretrain" else name)
 
 
 def graph_to(targets: list[str]) -> list[DvcStage]:
     """The targets and all they depend on, parents first, as DVC's graph has them. Raises UserError."""
-    try:
+    with in_words("DVC cannot read the pipeline"):
         repo = Repo()
         graph = repo.index.graph
         wanted = {stage for target in targets for stage in repo.stage.collect(target, with_deps=True)}
-    except DvcException as error:
-        raise UserError(f"DVC cannot read the pipeline: {error}") from None
     stages: list[DvcStage] = []
     done: set[str] = set()
 
@@ -48,7 +64,8 @@ def graph_to(targets: list[str]) -> list[DvcStage]:
         parents = sorted(graph.successors(stage), key=lambda parent: str(parent.addressing))
         for parent in parents:
             visit(parent)
-        stages.append(DvcStage(address, tuple(str(parent.addressing) for parent in parents)))
+        names = tuple(str(parent.addressing) for parent in parents)
+        stages.append(DvcStage(address, names, stage.desc or ""))  # type: ignore[attr-defined]
 
     for stage in sorted(wanted, key=lambda stage: str(stage.addressing)):
         visit(stage)
@@ -56,19 +73,50 @@ def graph_to(targets: list[str]) -> list[DvcStage]:
 
 
 def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
-    """The Prefect task for a stage: named after it, its version the hash of what the stage is made from."""
+    """The Prefect task for a stage: named after it, its version the hash of what it is made from. Raises UserError."""
 
     def run() -> State:
-        if not _changed(stage.address):
+        try:
+            changed = _changed(stage.address)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return Failed(message=str(error))
+        if not changed:
             return Completed(name="Skipped", message="DVC finds this stage unchanged")
         print(f"── {stage.address}", flush=True)
+        begun = time.monotonic()
         command = [sys.executable, "-m", "tasks.repro", stage.address]
-        code = subprocess.run(command, check=False, env=stage_environment()).returncode
+        if served():
+            with Lines(stage.policy, progress_file(stage.policy)) as lines:
+                code = tree.run(command, stage_environment(), lines)
+            last = "\n".join(line for line in lines.last if line.strip())
+        else:
+            code, last = tree.run(command, stage_environment()), "its message stands above"
         if code:
-            return Failed(message=f"stage {stage.address} failed; its message stands above (exit code {code})")
+            name = PASSING_STATE if code in (PASSING, -signal.SIGKILL) else None
+            return Failed(name=name, message=f"stage {stage.address} failed (exit code {code}): {last}")
+        _took(stage.address, time.monotonic() - begun)
         return Completed(message="brought up to date")
 
-    return Task(run, name=stage.address, version=_version(stage.address), cache_policy=NO_CACHE, persist_result=False)
+    return Task(
+        run,
+        name=stage.address,
+        task_run_name=stage.address,
+        description=stage.description,
+        tags={"stage", stage.policy},
+        version=_version(stage.address),
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=len(SECONDS_TO_RETRY),
+        retry_delay_seconds=list(SECONDS_TO_RETRY),
+        retry_condition_fn=lambda task, run, state: state.name == PASSING_STATE,
+    )
+
+
+def _took(address: str, seconds: float) -> None:
+    """For `upaya plan`. A stage that was resumed took longer in all."""
+    known = read_json(TIMES) if TIMES.is_file() else {}
+    write_json(TIMES, {**known, address: round(seconds, 1)})
 
 
 def stage_environment() -> dict[str, str]:
@@ -78,15 +126,27 @@ def stage_environment() -> dict[str, str]:
 
 
 def _changed(address: str) -> bool:
-    return bool(Repo().status(targets=[address]))
+    with in_words(f"DVC cannot say whether {address} is current"):
+        return bool(Repo().status(targets=[address]))
+
+
+@contextlib.contextmanager
+def in_words(what: str) -> Iterator[None]:
+    """DVC's errors as UserError. Args: what: cannot be done."""
+    try:
+        yield
+    except DvcException as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise UserError(f"{what}: {error}{cause}") from None
 
 
 def _version(address: str) -> str:
     """A hash of the stage's command, dependencies and parameters as they are now."""
-    repo = Repo()
-    stage = repo.stage.load_one(*_path_and_name(address))
-    with repo.lock:
-        stage.save_deps(allow_missing=True)
+    with in_words(f"DVC cannot read what {address} is made from"):
+        repo = Repo()
+        stage = repo.stage.load_one(*_path_and_name(address))
+        with repo.lock:
+            stage.save_deps(allow_missing=True)
     lock = to_single_stage_lockfile(stage) if stage.is_data_source is False else stage.dumpd()
     made_from = {key: lock[key] for key in ("cmd", "deps", "params") if key in lock}
     return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
 """evaluate: results/<policy>, what the policy can do on questions that no training has seen, those of the test split.
 
-metrics.json, samples.jsonl (completions with their scores under each regime), curve.csv (every step from the warm-up
-on, for DVC's plots), curve.png (the same as a figure, with a line where the regime switched).
+metrics.json (the handful that decides, for DVC's tables), details.json (every measure, by kind, skill and wording),
+samples.jsonl (completions with their scores under each regime), curve.csv (every step from the warm-up on, for DVC's
+plots), curve.png (the same as a figure, with a line where the regime switched).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +23,13 @@ from upaya.measuring.evaluation import Evaluated, evaluate, summary
 from upaya.measuring.setting import Setting
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES, RESULTS
 from upaya.policy.model import load
-from upaya.records import history_of, line_of, provenance
+from upaya.records import history_of, line_of, verified
 from upaya.rewards.regimes import check_all
 from upaya.terminal import console
 from upaya.tracking.told import built
 from upaya.tracking.tracker import tell
+
+LAST_STEPS = 10  # of training, whose share of exactly right completions stands in metrics.json
 
 
 class Params(Declared):
@@ -50,32 +53,55 @@ def main(name: str) -> None:
     params = load_keys(CURRICULA, Params, group_size="grpo.group_size")
     regimes = load_keys(REGIMES, Regimes).measured
     check_all(regimes)
-    origin = provenance(name)
+    origin = verified(name)
     questions = read(QUESTIONS, params.evaluation.split, params.questions)
     policy = load(POLICIES / name, load_model_file(params.model))
     evaluated = evaluate(
         policy, questions, params.evaluation, Setting(regimes, params.sampling, params.group_size, params.seed)
     )
-    metrics = metrics_of(name, origin, questions, evaluated, params)
-    curve = Curve.of([history_of(policy) for policy in line_of(name)[2:]])
+    details = details_of(name, origin, questions, evaluated, params)
+    histories = [history_of(policy) for policy in line_of(name)[2:]]
+    curve = Curve.of(histories)
     folder = RESULTS / name
     write_jsonl(folder / "samples.jsonl", evaluated.samples)
     if curve.rows:
         curve.write_csv(folder / "curve.csv")
         draw({name: curve}, folder / "curve.png")
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "details.json", details)
+    write_json(folder / "metrics.json", deciding(details, [record for history in histories for record in history]))
     tell(built(name))
-    low, high = metrics["strict_accuracy_interval"]
+    low, high = details["strict_accuracy_interval"]
     console.print(
-        f"evaluate {name}: strict accuracy {metrics['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}] "
-        f"on {len(questions)} unseen questions, pass@8 {metrics.get('pass_at_8', float('nan')):.1%}"
+        f"evaluate {name}: strict accuracy {details['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}] "
+        f"on {len(questions)} unseen questions, pass@8 {details.get('pass_at_8', float('nan')):.1%}"
     )
 
 
-def metrics_of(
+def deciding(details: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What metrics.json holds: what fits a table of `dvc exp show`.
+
+    Args:
+        records: the history from the warm-up on.
+    """
+    low, high = details["strict_accuracy_interval"]
+    steps = [record["success"] for record in records if "success" in record][-LAST_STEPS:]
+    switches = [record["step"] for record in records if record.get("event") == "switch"]
+    return {
+        "strict_accuracy": details["strict_accuracy"],
+        "strict_low": low,
+        "strict_high": high,
+        **{key: details[key] for key in ("pass_at_1", "pass_at_8", "format_rate") if key in details},
+        **({"success_at_end": round(sum(steps) / len(steps), 6)} if steps else {}),
+        **({"switch_step": switches[0]} if switches else {}),
+        "generated_tokens": details["generated_tokens"],
+        "seed": details["seed"],
+    }
+
+
+def details_of(
     name: str, origin: Mapping[str, Any], questions: Sequence[Question], evaluated: Evaluated, params: Params
 ) -> dict[str, Any]:
-    """What metrics.json holds: each measure over all questions, by kind, and by whether training showed the wording."""
+    """What details.json holds: each measure over all questions, by kind, and by whether training showed the wording."""
 
     def over(chosen: Sequence[int]) -> dict[str, Any]:
         return summary(evaluated.measures, chosen, params.evaluation.bootstrap, params.seed)

@@ -17,9 +17,9 @@ from upaya.declared.validation import Declared, FileName, Name, load_keys
 from upaya.errors import UserError
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
-from upaya.records import event_text, provenance
+from upaya.records import event_text, verified
 from upaya.rewards.regimes import check_all
-from upaya.terminal import Progress, console
+from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
 from upaya.training.steps.adapters import add_lora
 
@@ -53,7 +53,7 @@ def main(name: str) -> None:
             console.print(saturation)
     launch, model = load_launch(params.launch), load_model_file(params.model)
     launch.need_shares({"grpo.prompts": grpo.prompts})
-    parent = provenance(declared.from_)
+    parent = verified(declared.from_)
     first_step, last_step = parent["total_steps"], grpo.budget
     if declared.max_steps:
         last_step = min(last_step, first_step + declared.max_steps)
@@ -89,7 +89,7 @@ def main(name: str) -> None:
     )
     with (
         stage.tracker(declared.from_, regime=declared.regime) as tracker,
-        Progress(name, last_step - first_step) as progress,
+        stage.progress(last_step - first_step) as progress,
     ):
 
         def on_record(record: dict[str, Any]) -> None:
@@ -105,7 +105,8 @@ def main(name: str) -> None:
 
         if first_step >= last_step:
             console.print(_no_step(name, declared.from_, grpo.budget))
-        outcome = train(policy, questions, settings, stage.run(params.seed, launch.zero, on_record), reference)
+        run = stage.run(params.seed, launch.zero, on_record, progress)
+        outcome = train(policy, questions, settings, run, reference)
     folder = stage.publish(
         policy,
         {

@@ -118,7 +118,7 @@ def _start(launch: Launch, arguments: Sequence[str]) -> int:
             if not workers:
                 os.killpg(launcher.pid, number)
 
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         try:
             code = launcher.wait()
         finally:

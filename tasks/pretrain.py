@@ -16,7 +16,7 @@ from upaya.errors import UserError
 from upaya.files import read_text
 from upaya.paths import CURRICULA, QUESTIONS
 from upaya.policy.model import Policy, load
-from upaya.terminal import Progress, console
+from upaya.terminal import console
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
 from upaya.training.sft.pretraining import pretrain
 
@@ -49,13 +49,13 @@ def main() -> None:
         else:
             assert model.pretraining
             policy, lines = _from_scratch(params, model)
-            with Progress("base", model.pretraining.steps) as progress:
+            with stage.progress(model.pretraining.steps) as progress:
 
                 def on_record(record: dict[str, float]) -> None:
                     tracker.record(record)
                     progress.advance(f"loss {record['loss']:.2f}")
 
-                run = stage.run(params.seed, launch.zero, on_record)
+                run = stage.run(params.seed, launch.zero, on_record, progress)
                 steps = pretrain(policy, lines, model.pretraining, run)
     folder = stage.publish(
         policy,

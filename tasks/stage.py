@@ -20,8 +20,10 @@ from upaya.files import (
     sha256_tree,
     write_json,
 )
-from upaya.paths import LIBRARIES, PIPELINE, POLICIES, WORK
+from upaya.locks import hold
+from upaya.paths import LIBRARIES, PIPELINE, POLICIES, WORK, progress_file, work_lock
 from upaya.policy.model import Policy
+from upaya.terminal import Progress
 from upaya.tracking.told import training
 from upaya.tracking.tracker import Tracker
 from upaya.training.steps import processes
@@ -54,15 +56,21 @@ class Stage:
         self.work = WORK / name
         need_child(self.work, WORK)
         self.work.mkdir(parents=True, exist_ok=True)
+        # Of several processes the first writes. Kept open, and with it held, until this one ends.
+        self._lock = None if processes.rank() else hold(work_lock(name), f"{name} is being trained")
 
     def tracker(self, parent: str | None = None, **tags: str) -> Tracker:
         """What tells MLflow while the stage goes on. Args: parent: the policy that it trains; None for a base."""
         told = training(self.name, parent, self.params, self.fingerprint, {"processes": str(processes.world()), **tags})
         return Tracker(told, sends=processes.rank() == 0)
 
-    def run(self, seed: int, zero: int, on_record: Callable[[dict[str, Any]], None]) -> Run:
+    def progress(self, total: int) -> Progress:
+        """Of so many steps, on the screen and for those who look from outside."""
+        return Progress(self.name, total, file=None if processes.rank() else progress_file(self.name))
+
+    def run(self, seed: int, zero: int, on_record: Callable[[dict[str, Any]], None], progress: Progress) -> Run:
         """What the training loop is given."""
-        return Run(self.name, self.work, self.fingerprint, seed, on_record, zero)
+        return Run(self.name, self.work, self.fingerprint, seed, on_record, zero, progress.resume)
 
     def publish(
         self, policy: Policy, provenance: Mapping[str, Any], moments: Mapping[str, Tensor] | None = None
@@ -92,6 +100,7 @@ class Stage:
             made = {**made_by, "params": self.params, "made_from": self.hashes, "weights": weights}
             write_json(partial / "policy.json", {"name": self.name, **provenance, **made})
         remove_folder(self.work, within=WORK)
+        progress_file(self.name).unlink(missing_ok=True)
         return folder
 
 

@@ -13,8 +13,9 @@ from upaya.declared.validation import Declared, FileName, Name, load_keys
 from upaya.declared.warmup import Warmup
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
+from upaya.records import verified
 from upaya.rewards.regimes import check_all
-from upaya.terminal import Progress, console
+from upaya.terminal import console
 from upaya.training.sft.warmup import warm_up
 from upaya.training.steps.adapters import add_lora
 
@@ -49,12 +50,13 @@ def main() -> None:
     stage = Stage("warmup", {"questions": QUESTIONS, "parent": POLICIES / "base"}, declared)
     questions = read(QUESTIONS, "train", warmup.questions or params.questions)
     validation = read(QUESTIONS, "validation", params.questions)
+    verified("base")
     room = Room([question.prompt for question in questions], params.sampling.max_new_tokens)
     policy = load(POLICIES / "base", model, room)
     if model.lora:
         add_lora(policy.model, model.lora, params.seed)
     measured: dict[str, float] = {}
-    with stage.tracker("base") as tracker, Progress("warmup", warmup.max_steps) as progress:
+    with stage.tracker("base") as tracker, stage.progress(warmup.max_steps) as progress:
 
         def on_record(record: dict[str, dict[str, float]]) -> None:
             tracker.record(record)
@@ -62,7 +64,7 @@ def main() -> None:
             note = f", validation score {measured['score']:.2f}, success {measured['success']:.3f}" if measured else ""
             progress.advance(f"loss {record['loss']:.2f}{note}")
 
-        run = stage.run(params.seed, launch.zero, on_record)
+        run = stage.run(params.seed, launch.zero, on_record, progress)
         steps = warm_up(policy, questions, validation, warmup, params.sampling, scored, run)
     folder = stage.publish(
         policy,
@@ -75,4 +77,7 @@ def main() -> None:
             "generated_tokens": 0,
         },
     )
-    console.print(f"warmup: {folder} after {steps} steps")
+    until = warmup.until
+    missed = steps == warmup.max_steps and measured and measured["score"] < until.score
+    short = f": score {measured['score']:.2f}, though {until.score:g} was asked for: all its steps are used up"
+    console.print(f"warmup: {folder} after {steps} steps{short if missed else ''}")

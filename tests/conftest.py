@@ -131,7 +131,7 @@ def build(project: Path) -> None:
     run("dvc", "repro", "data.dvc", cwd=project)
     for declared in networkx.dfs_postorder_nodes(Repo(str(project)).index.graph):  # what is depended on comes first
         if declared.cmd:
-            _, *arguments = shlex.split(declared.cmd.replace('"$DVC_STAGE"', declared.name.rpartition("@")[2]))
+            _, _, *arguments = shlex.split(declared.cmd.replace('"$DVC_STAGE"', declared.name.rpartition("@")[2]))
             stage(project, *arguments)
     run("dvc", "commit", "--force", cwd=project)
 

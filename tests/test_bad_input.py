@@ -129,6 +129,20 @@ def test_a_learning_rate_that_blows_up(project: Path) -> None:
     assert "smaller learning rate" in message
 
 
+@pytest.mark.parametrize(("stage", "parent"), [(("grpo", "lenient"), "warmup"), (("evaluate", "lenient"), "lenient")])
+def test_weights_with_a_flipped_bit_are_neither_trained_on_nor_evaluated(
+    project: Path, stage: tuple[str, str], parent: str
+) -> None:
+    file = project / "policies" / parent / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    found = run("tasks/run", *stage, cwd=project, check=False)
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    assert f"policies/{parent}/model.safetensors is not what policies/{parent}/policy.json tells of" in found.stderr
+    assert "dvc checkout --force" in found.stderr
+
+
 def test_a_negative_weight(unbuilt: Path, refused: Refused) -> None:
     edit(unbuilt / "params/regimes.yaml", "regimes", "lenient", "components", "format", "weight", value=-1)
     assert "regimes.lenient.components.format.weight" in refused("grpo", "lenient")

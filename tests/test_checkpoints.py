@@ -99,7 +99,35 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path) -> None:
 def test_a_history_that_lost_what_a_checkpoint_remembers_is_not_filled_up(tmp_path: Path) -> None:
     history = History(tmp_path / "history.jsonl")
     history.append({"step": 1})
-    with pytest.raises(UserError, match="remembers 100: the file was changed or damaged"):
-        history.truncate(100)
-    history.truncate(0)
-    assert history.offset == 0
+    with pytest.raises(UserError, match="not what its checkpoint remembers: it was changed or damaged"):
+        history.resume({"bytes": 100, "sha256": ""})
+    history.resume(None)
+    assert history.state_dict()["bytes"] == 0 == history.path.stat().st_size
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "flipped", "longer"])
+def test_a_history_that_somebody_else_has_changed_is_neither_resumed_nor_published(tmp_path: Path, how: str) -> None:
+    def changed(path: Path) -> None:
+        if how == "longer":
+            path.write_bytes(path.read_bytes() + b'{"step": 3}\n')
+        else:
+            damage(path, how)
+
+    history = History(tmp_path / "history.jsonl")
+    for step in (1, 2):
+        history.append({"step": step, "loss": 0.123456789})
+    state = history.state_dict()
+    if how != "gone":  # a new process makes an empty one
+        changed(history.path)
+        again = History(history.path)
+        if how == "longer":
+            again.resume(state)  # what came after the checkpoint is forgotten
+            again.close()
+            changed(history.path)
+        else:
+            with pytest.raises(UserError, match="not what its checkpoint remembers"):
+                again.resume(state)
+    else:
+        changed(history.path)
+    with pytest.raises(UserError, match=r"history.jsonl: its content is not what was written.*Nothing is published"):
+        history.close()

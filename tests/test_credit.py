@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from upaya.corpus.answers import gold_completion, parse
 from upaya.corpus.questions import Question
+from upaya.declared.grpo import Refill, Scaling
 from upaya.declared.regimes import Hints, Regime
 from upaya.policy.model import Policy
 from upaya.rewards.components import BY_ITEM, component
 from upaya.rewards.items import item_values, right_items, said_items
 from upaya.rewards.scoring import score
 from upaya.sampling.decoding import Rollouts
+from upaya.training.grpo.batch import Batch
 from upaya.training.grpo.credit import FORM, WHOLE, Earned, token_slots
 from upaya.training.grpo.hints import Giver, beginning
 from upaya.training.grpo.switching import RunningStatistics
@@ -133,6 +135,40 @@ def test_punishment_weighs_what_lies_below_the_mean(punishment: float) -> None:
     regime = LENIENT.model_copy(update={"punishment": punishment})
     told = earned(texts, LIST, regime).advantages("none", torch.full((1, 2, 1), WHOLE)).flatten().tolist()
     assert told == pytest.approx([0.45, -0.45 * punishment])
+
+
+@pytest.mark.parametrize("scaling", ["none", "group", "mean"])
+def test_a_ladder_that_climbs_within_a_refill_tells_each_round_what_it_is_told_alone(
+    scaling: Scaling,
+) -> None:
+    """Rounds with credit to items and such with credit to completions, in answers of different lengths."""
+    texts = [says("无记", "何", "善及不善"), says("何", "何", "何"), says("何", "有对", "善"), "何"]
+    whole = LENIENT.model_copy(update={"punishment": 0.5, "entropy": 0.1})
+    itemwise = ITEMWISE.model_copy(update={"entropy": 0.2})
+    short = asked(["有对"], "ordered_list", choices=[["有对", "无对"]])
+    rounds = [
+        (earned(texts, LIST, itemwise), torch.tensor([[[WHOLE, FORM, 1, 2, 3]] * 4])),
+        (earned(texts, LIST, whole), None),
+        (
+            earned([says("有对"), says("何"), "何", "有对"], short, itemwise),
+            torch.tensor([[[FORM, 1, 1, FORM, FORM]] * 4]),
+        ),
+    ]
+    blank = torch.zeros(1, 4, 5)
+    together = Batch(Refill(type="refill", live=3, most_rounds=3))
+    for part, slots in rounds:
+        together.add(
+            Rollouts([[0]], blank.long(), blank[..., 0].long() + 5, blank, blank, blank, blank[..., 0] == 0),
+            part,
+            ["q"],
+            slots,
+        )
+    told, worth = together.advantages(scaling), together.earned.entropy_bonus(together.slots_PGT)
+    for place, (part, slots) in enumerate(rounds):
+        own = torch.full((1, 4, 5), FORM) if slots is None else slots
+        assert torch.equal(told[place], part.advantages(scaling, own)[0])
+        assert torch.equal(worth[place], part.entropy_bonus(own)[0])
+    assert together.live == [0, 1, 2]
 
 
 def test_scaling_by_the_mean_weighs_a_rare_success_by_its_rarity() -> None:

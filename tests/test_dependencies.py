@@ -32,6 +32,7 @@ HARMLESS = {
     "upaya.tracking.tracker": "a view: what it writes is no output",
     "upaya.tracking.told": "what that view is told",
     "tasks.__main__": "starts a stage; what it switches on stands in upaya/startup.py and upaya/numerics.py",
+    "upaya.locks": "who may work, not what comes of it",
     "tasks.launch": "starts the processes that the declared launch asks for",
 }
 # Third-party packages that a stage imports and that make no numbers.
@@ -47,7 +48,7 @@ def stages() -> dict[str, dict[str, Any]]:
 
 def program(stage: dict[str, Any]) -> tuple[str, ...]:
     """The modules that a stage starts with."""
-    name = stage["cmd"].split()[1]
+    name = stage["cmd"].split()[2]  # exec tasks/run <name>
     return (f"tasks.{name}", "upaya.startup") if name in COMPUTING + TRAINING else (f"tasks.{name}",)
 
 

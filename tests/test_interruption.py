@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 from conftest import LONG, activated, copy_project, edit, run
 from forked import Forked, stage
 
+from bench.interruption import disturbed, tree
+from upaya.locks import hold
+from upaya.paths import FLOW_LOCK
 from upaya.training.steps import processes
 from upaya.training.steps.interruption import stoppable
 
@@ -76,6 +80,24 @@ def test_a_signal_while_the_processes_ask_each_other_is_not_lost(monkeypatch: py
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_who_comes_second_is_told_who_is_at_work(project: Path, built: Path) -> None:
+    """Two in one work folder would write one history."""
+    shutil.rmtree(project / "policies/lenient")
+    first = started(project, "lenient", steps=1)
+    second = Forked(project, "grpo", "lenient")
+    assert second.wait(LONG) == 1
+    assert re.search(r"error: lenient is being trained by process (\d+) since .*, or stop it: kill \1$", second.said())
+    assert first.wait(LONG) == 0, first.said()
+    assert of("lenient", contents(project)) == of("lenient", contents(built))
+
+
+def test_a_flow_refuses_a_checkout_in_which_another_is_at_work(project: Path) -> None:
+    with hold(project / FLOW_LOCK, "this one"):
+        found = run("python", "-m", "flows.curriculum", "lenient", cwd=project, check=False)
+    assert found.returncode == 1 and f"by process {os.getpid()} since" in found.stderr
+    assert "Traceback" not in found.stdout + found.stderr
+
+
 @pytest.mark.parametrize("name", ["warmup", "lenient", "lenient-strict", "scheduled"])
 def test_killed_at_random_moments_and_started_again_ends_in_the_same_bytes(
     project: Path, name: str, built: Path
@@ -117,23 +139,19 @@ def test_a_changed_parameter_does_not_resume_an_old_checkpoint(project: Path) ->
     assert "made from other inputs or parameters: removed" in said and "starts over" in said
 
 
-def test_the_same_inputs_give_the_same_bytes_also_when_dvc_is_killed(built: Path, tmp_path: Path) -> None:
-    """A second pipeline from scratch, without run cache, killed between and within its stages."""
+def test_a_second_pipeline_killed_at_any_level_leaves_nobody_and_ends_in_the_same_bytes(
+    built: Path, tmp_path: Path
+) -> None:
+    """From nothing, by the flow. bench/interruption.py does it with the default curriculum and many kills."""
     again = copy_project(tmp_path)
+    (again / ".dvc/tmp").mkdir()
+    (again / ".dvc/tmp/rwlock").touch()  # as a DVC leaves it that was killed at the wrong moment
     seed = random.randrange(10**6)
-    moments = random.Random(seed)
-    command = ["dvc", "repro", "--no-run-cache", "evaluate@lenient"]
-    for _ in range(2):
-        process = subprocess.Popen(
-            command, cwd=again, env=activated(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            process.wait(moments.uniform(5, 15))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    run(*command, cwd=again)
+    command = [sys.executable, "-m", "flows.curriculum", "lenient"]
+    env = activated(PREFECT_HOME=str(tmp_path / "prefect"))
+    for each in disturbed(again, command, env, kills=3, seed=seed, most=4.0):
+        assert not each.left, f"{each}, of seed {seed}"
+    assert not tree(again)
     first, second = contents(built), contents(again)
     assert second == {name: first[name] for name in second}, f"killed at moments of seed {seed}"
     assert {"results/lenient/metrics.json", "policies/lenient/model.safetensors"} <= second.keys()

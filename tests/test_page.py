@@ -69,7 +69,7 @@ def test_kept_groups_are_spread_from_first_to_last(count: int, most: int) -> Non
 
 def test_a_course_says_what_the_stages_wrote(built: Path, courses: list[Course]) -> None:
     for course in courses:
-        metrics = json.loads((built / f"results/{course.name}/metrics.json").read_text())
+        metrics = json.loads((built / f"results/{course.name}/details.json").read_text())
         assert course.after == metrics
         steps = course.columns["step"]
         assert steps == list(range(1, metrics["total_steps"] + 1))

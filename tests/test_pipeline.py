@@ -51,14 +51,19 @@ def test_history_has_both_regimes_at_every_step_and_the_switch_is_recorded(built
 
 
 def test_metrics_hold_what_is_asked_of_them(project: Path) -> None:
-    metrics = json.loads((project / "results/lenient-strict/metrics.json").read_text())
+    details = json.loads((project / "results/lenient-strict/details.json").read_text())
     wanted = "strict_accuracy pass_at_1 pass_at_8 format_rate n_questions seed total_steps generated_tokens"
-    assert set(wanted.split()) <= metrics.keys()
-    assert metrics["total_steps"] == 10 and metrics["n_questions"] == 24
-    assert metrics["contrast"] <= 1 - metrics["dead/strict"] + 1e-9  # right beside wrong is live under strict
-    low, high = metrics["format_rate_interval"]
-    assert low <= metrics["format_rate"] <= high
-    run("dvc", "metrics", "show", cwd=project)
+    assert set(wanted.split()) <= details.keys()
+    assert details["total_steps"] == 10 and details["n_questions"] == 24
+    assert details["contrast"] <= 1 - details["dead/strict"] + 1e-9  # right beside wrong is live under strict
+    low, high = details["format_rate_interval"]
+    assert low <= details["format_rate"] <= high
+    metrics = json.loads((project / "results/lenient-strict/metrics.json").read_text())
+    decides = "strict_accuracy strict_low strict_high pass_at_1 pass_at_8 format_rate success_at_end switch_step"
+    assert list(metrics) == [*decides.split(), "generated_tokens", "seed"] and metrics["switch_step"] == 6
+    for command in (("metrics", "show"), ("exp", "show", "--only-changed", "--drop", ".*yaml.*|.*py")):
+        found = run("dvc", *command, "--md", cwd=project).stdout
+        assert len(found.splitlines()[0].split("|")) < 16, "a table that fits a screen"
 
 
 def test_a_second_repro_runs_nothing(project: Path) -> None:
@@ -139,8 +144,8 @@ def test_a_hack_that_pays_too_much_fails_the_audit(project: Path) -> None:
 
 def test_the_flow_finds_everything_current_and_shows_the_table(project: Path, prefect_home: Path) -> None:
     found = run(
-        "python", "-X", "importtime", "-m", "flows.curriculum", "lenient-strict", cwd=project,
-        PREFECT_HOME=str(prefect_home),
+        "python", "-m", "flows.curriculum", "lenient-strict", cwd=project,
+        PREFECT_HOME=str(prefect_home), PYTHONPROFILEIMPORTTIME="1",
     )  # fmt: skip
     assert not re.search(r"\|\s+(torch|transformers)$", found.stderr, flags=re.MULTILINE), "a flow computes nothing"
     assert "lenient-saturating saturates: as much as a right answer earns" in " ".join(found.stdout.split())

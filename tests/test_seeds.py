@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.seeds import Split, Variant, everywhere, seeds_in
+from flows.experiments import everywhere
+from flows.seeds import Split, Variant, seeds_in
 from upaya.errors import UserError
 from upaya.measuring.comparison import Arm
 from upaya.measuring.seeds import show_seeds, summarised
@@ -47,20 +48,20 @@ def regimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("regimes")
 def test_what_stands_in_several_places_by_an_alias_is_set_in_all() -> None:
     assert list(everywhere("regimes.yaml:regimes.mild.credit=completion")) == [
-        "regimes.yaml:regimes.mild.credit=completion",
-        "regimes.yaml:regimes.mixed.blend.0.regime.credit=completion",
-        "regimes.yaml:measured.mild.credit=completion",
+        "regimes.yaml:++regimes.mild.credit=completion",
+        "regimes.yaml:++regimes.mixed.blend.0.regime.credit=completion",
+        "regimes.yaml:++measured.mild.credit=completion",
     ]
     assert list(everywhere("regimes.yaml:regimes.other.credit=completion")) == [
-        "regimes.yaml:regimes.other.credit=completion"
+        "regimes.yaml:++regimes.other.credit=completion"
     ]
-    assert "regimes.yaml:regimes.mild.parts.a=0.5" in everywhere("regimes.yaml:measured.mild.parts.a=0.5")
+    assert "regimes.yaml:++regimes.mild.parts.a=0.5" in everywhere("regimes.yaml:measured.mild.parts.a=0.5")
 
 
 @pytest.mark.usefixtures("regimes")
 @pytest.mark.parametrize("wrong", ["credit=1", "regimes.yaml:credit", "none.yaml:a=1", "regimes.yaml:regimes.mld.a=1"])
 def test_a_setting_that_names_nothing_is_refused(wrong: str) -> None:
-    with pytest.raises(UserError, match="--set"):
+    with pytest.raises(UserError, match=r"expected FILE:KEY=VALUE|has no key"):
         list(everywhere(wrong))
 
 
@@ -71,5 +72,5 @@ def test_experiments_of_a_variant_are_told_apart() -> None:
     assert plain.changes(3) == ["params/curricula.yaml:seed=3", "params/curricula.yaml:evaluation.split=test"]
     assert chosen.changes(3)[1:] == [
         "params/curricula.yaml:evaluation.split=validation",
-        "regimes.yaml:regimes.other.credit=1",
+        "regimes.yaml:++regimes.other.credit=1",
     ]

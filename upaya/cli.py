@@ -1,5 +1,10 @@
-"""The console script `upaya`: look at what was built."""
+"""The console script `upaya`: build curricula and look at what was built.
 
+Exit codes: 0 done; 1 a mistake, said with what to do; 2 a wrong option; 128 and a signal's number where one ended it.
+"""
+
+import os
+import sys
 from pathlib import Path
 
 import typer
@@ -8,7 +13,7 @@ from upaya.errors import UserError, shown_to_user
 from upaya.paths import POLICIES
 from upaya.terminal import console
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -32,10 +37,14 @@ def show(
 @app.command()
 def ask(
     policy: str = typer.Argument(help="a policy's name, or a folder with a model"),
-    question: str = typer.Argument(help="the question, in either script"),
+    question: str = typer.Argument("", help="the question, in either script; else one of the validation questions"),
     samples: int = typer.Option(0, help="sampled completions to show beside the greedy one"),
 ) -> None:
-    """Ask a policy a question."""
+    """Ask a policy a question.
+
+    upaya ask lenient-strict
+    upaya ask lenient-strict '依《俱舍論》，眼界…' --samples 4
+    """
     from upaya.startup import start_as_declared
 
     start_as_declared()
@@ -49,6 +58,13 @@ def ask(
 
     folder = POLICIES / policy
     built = folder.is_dir()
+    if not question:
+        from upaya.corpus.questions import read
+        from upaya.paths import QUESTIONS
+
+        one = read(QUESTIONS, "validation", load_curricula(load_regimes()).questions)[0]
+        question = one.prompt
+        console.print(f"{question}\nright: {one.answer}\n", markup=False)
     # One of ours is asked as it was trained: with its system prompt, in its precision.
     model = load(folder, load_model_file(load_curricula(load_regimes()).model)) if built else load(policy)
     prompt = [model.encode_prompt(Converter().simplify(question))]
@@ -94,14 +110,77 @@ def compare() -> None:
 
 
 @app.command()
-def plan(model: str = typer.Option("", help="a file under params/models/; the chosen one where none is given")) -> None:
-    """What a model needs in memory under every launch of params/launch/, and whether it fits."""
+def plan(
+    policy: str = typer.Argument("lenient-strict", help="a policy of params/curricula.yaml"),
+    model: str = typer.Option("", help="a file under params/models/; the chosen one where none is given"),
+) -> None:
+    """Which stages would run for a policy and why, and what its model needs in memory under every launch.
+
+    upaya plan lenient-strict
+    upaya plan --model qwen2.5-3b-instruct
+    """
     from upaya.declared.curricula import load_curricula
-    from upaya.measuring.plan import show as show_plan
+    from upaya.measuring.plan import show as show_memory
+    from upaya.operating.pipeline import targets_of
+    from upaya.operating.plan import show as show_stages
     from upaya.rewards.regimes import load_regimes
 
     curricula = load_curricula(load_regimes())
-    show_plan(curricula, model or curricula.model)
+    if not model:
+        show_stages(targets_of(policy, curricula), curricula)
+    show_memory(curricula, model or curricula.model)
+
+
+@app.command()
+def status() -> None:
+    """What is at work in this checkout, at which step and since when; what is half done; what is not current."""
+    from upaya.operating.status import show as show_status
+
+    show_status()
+
+
+@app.command()
+def doctor() -> None:
+    """Is this machine and this checkout fit for work? Each problem with its cure; exit code 1 where there is one."""
+    from upaya.operating.doctor import show as show_findings
+
+    if not show_findings():
+        raise typer.Exit(1)
+
+
+@app.command()
+def stop() -> None:
+    """Stop what is at work in this checkout: training saves a checkpoint, and the same command goes on from there."""
+    from upaya.operating.stopping import stop as stop_all
+
+    stop_all()
+
+
+ONWARD = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=ONWARD, add_help_option=False)
+def run(context: typer.Context) -> None:
+    """Build a policy: `python -m flows.curriculum`, whose options it takes.
+
+    upaya run lenient-strict
+    upaya run lenient-strict --seed 7 --set grpo.group_size=16
+    """
+    _flow("flows.curriculum", context.args)
+
+
+@app.command(context_settings=ONWARD, add_help_option=False)
+def seeds(context: typer.Context) -> None:
+    """Build arms with several seeds: `python -m flows.seeds`, whose options it takes.
+
+    upaya seeds lenient-strict strict-only --seeds 11-15
+    """
+    _flow("flows.seeds", context.args)
+
+
+def _flow(module: str, arguments: list[str]) -> None:
+    """The flows stand above this library, which knows them by name only."""
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
 @app.command()

@@ -28,4 +28,16 @@ COMPARISON = Path("reports/compare")
 PROBE = Path("reports/probe")
 SEEDS = Path("reports/seeds")
 
+FLOW_LOCK = Path(".upaya/flow.lock")  # held by the flow that builds in this checkout
+TIMES = Path(".upaya/times.json")  # seconds that each stage took when a flow last ran it
 WORK = Path(".upaya/work")  # of stages that are at work, outside DVC's outputs
+
+
+def work_lock(name: str) -> Path:
+    """What the process that trains a policy holds: two in one work folder would write one history."""
+    return WORK / f"{name}.lock"
+
+
+def progress_file(name: str) -> Path:
+    """How far the training of a policy is, while it is not published."""
+    return WORK / f"{name}.progress"

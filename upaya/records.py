@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from upaya.errors import UserError
-from upaya.files import read_json, read_jsonl
+from upaya.files import read_json, read_jsonl, sha256_file
 from upaya.paths import POLICIES
 
 
@@ -32,6 +32,21 @@ def provenance(policy: str) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path}: this policy is not built; `python -m flows.curriculum {policy}` builds it")
     origin: dict[str, Any] = read_json(path)
+    return origin
+
+
+def verified(policy: str) -> dict[str, Any]:
+    """The same, of a policy whose weights are about to be used. Raises UserError too where their bytes are not what
+    policy.json tells of."""
+    origin = provenance(policy)
+    for name, digest in origin["weights"].items():
+        file = POLICIES / policy / name
+        if not file.is_file() or sha256_file(file) != digest:
+            raise UserError(
+                f"{file} is not what {POLICIES / policy / 'policy.json'} tells of: it was changed, damaged or removed. "
+                f"`dvc checkout --force policies/{policy}` brings it back where the cache has it; else remove "
+                f"{POLICIES / policy} and build it again: `python -m flows.curriculum {policy}`"
+            )
     return origin
 
 

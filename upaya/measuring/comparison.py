@@ -180,28 +180,13 @@ def draw(arms: Sequence[Arm], path: Path) -> None:
 
 def show_arms() -> None:
     """Print what `make compare` found. Raises UserError where it has not run."""
-    path = COMPARISON / "arms.json"
-    if not path.exists():
-        raise UserError(f"{path}: no comparison yet; `make compare` makes it")
-    comparison = read_json(path)
+    comparison = _compared()
+    rows = [_shown(row) for row in comparison["arms"]]
     table = Table(title="the arms at one budget, on test questions unseen by training")
-    for column in ("arm", "strict accuracy", "behind the best", "pass@8", "rewarded wrong", "entropy at the end",
-                   f"M tokens to {MILESTONE:.0%} success", "switches at step"):  # fmt: skip
+    for column in rows[0]:
         table.add_column(column, overflow="fold", no_wrap=column == "arm")
-    for row in comparison["arms"]:
-        low, high = row["strict_accuracy_interval"]
-        behind_low, behind_high = row["behind_best_interval"]
-        switches = [f"{switch['step']:.0f} {switch['to']}" for switch in row["switches"]]
-        table.add_row(
-            row["arm"],
-            f"{row['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]",
-            f"{row['behind_best']:+.1%} [{behind_low:+.1%}, {behind_high:+.1%}]" if row["behind_best"] else "",
-            f"{row['pass_at_8']:.1%}" if "pass_at_8" in row else "–",
-            f"{row['rewarded_wrong']:.0%}" if row["rewarded_wrong"] is not None else "–",
-            f"{row['end_entropy']:.3f}",
-            f"{row['tokens_to_milestone'] / 1e6:.2f}" if row["tokens_to_milestone"] else "never",
-            ", ".join(switches if len(switches) <= 3 else [*switches[:2], f"… {len(switches)} in all"]),
-        )
+    for row in rows:
+        table.add_row(*row.values())
     console.print(table, soft_wrap=False)
     checked = Table(title="dead groups: what the probe predicted, and what the first steps saw")
     for column in ("arm", "under", "steps", "predicted", "observed", "agree"):
@@ -213,7 +198,41 @@ def show_arms() -> None:
         ]
         checked.add_row(row["arm"], row["regime"], str(row["first_steps"]), *shares, "yes" if row["agree"] else "no")
     console.print(checked, soft_wrap=False)
-    console.print(f"compare: {COMPARISON / 'arms.png'}, {path}")
+    console.print(f"compare: {COMPARISON / 'arms.png'}, {COMPARISON / 'arms.json'}")
+
+
+def arm_rows() -> list[dict[str, str]]:
+    """The table of arms, the best first. Raises UserError as `show_arms` does."""
+    return [_shown(row) for row in _compared()["arms"]]
+
+
+def _compared() -> dict[str, Any]:
+    path = COMPARISON / "arms.json"
+    if not path.exists():
+        raise UserError(f"{path}: no comparison yet; `make compare` makes it")
+    comparison: dict[str, Any] = read_json(path)
+    return comparison
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, str]:
+    """An arm's row in words, by column."""
+    low, high = row["strict_accuracy_interval"]
+    behind_low, behind_high = row["behind_best_interval"]
+    switches = [f"{switch['step']:.0f} {switch['to']}" for switch in row["switches"]]
+    return {
+        "arm": row["arm"],
+        "strict accuracy": f"{row['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]",
+        "behind the best": (
+            f"{row['behind_best']:+.1%} [{behind_low:+.1%}, {behind_high:+.1%}]" if row["behind_best"] else ""
+        ),
+        "pass@8": f"{row['pass_at_8']:.1%}" if "pass_at_8" in row else "–",
+        "rewarded wrong": f"{row['rewarded_wrong']:.0%}" if row["rewarded_wrong"] is not None else "–",
+        "entropy at the end": f"{row['end_entropy']:.3f}",
+        f"M tokens to {MILESTONE:.0%} success": (
+            f"{row['tokens_to_milestone'] / 1e6:.2f}" if row["tokens_to_milestone"] else "never"
+        ),
+        "switches at step": ", ".join(switches if len(switches) <= 3 else [*switches[:2], f"… {len(switches)} in all"]),
+    }
 
 
 def _right(name: str) -> dict[str, bool]:

@@ -82,7 +82,8 @@ def draw(curves: Mapping[str, Curve], path: Path) -> None:
     live.set_ylabel("share of live groups")
     live.set_ylim(0, 1)
     live.set_xlabel("steps since the warm-up")
-    success.legend(loc="upper left", fontsize="small")
+    figure.suptitle(", ".join(curves))
+    success.legend(loc="lower right", fontsize="small")  # the switch is written at the top
     live.legend(loc="upper right", fontsize="small")
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})

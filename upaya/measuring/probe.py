@@ -27,11 +27,15 @@ from upaya.measuring.setting import Setting
 from upaya.measuring.statistics import pass_at_k
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Policy, load
+from upaya.records import verified
 from upaya.rewards.groups import is_live
 from upaya.rewards.regimes import check_all
 from upaya.rewards.scoring import Scores, right_by_skill, score
 from upaya.sampling.decoding import sample
 from upaya.sampling.philox import Stream
+from upaya.terminal import Progress
+
+AT_ONCE = 16  # questions whose completions are drawn side by side
 
 
 class Params(Declared):
@@ -57,15 +61,21 @@ def probe(name: str, policy: Policy, questions: Sequence[Question], params: Prob
     asked, seed = list(questions[: params.questions]), setting.seed
     prompts = [policy.encode_prompt(question.prompt) for question in asked]
 
-    def draw(step: int) -> Scores:
-        indices = range(len(asked))
-        rollouts = sample(
-            policy, prompts, params.samples, setting.sampling, seed=seed, step=step, prompt_indices=indices,
-            stream=Stream.PROBE,
-        )  # fmt: skip
-        return score(rollouts.texts(policy), asked, setting.regimes)
+    def draw(step: int, progress: Progress) -> Scores:
+        texts: list[list[str]] = []
+        for start in range(0, len(asked), AT_ONCE):
+            indices = range(start, min(start + AT_ONCE, len(asked)))
+            rollouts = sample(
+                policy, prompts[start : start + AT_ONCE], params.samples, setting.sampling, seed=seed, step=step,
+                prompt_indices=indices, stream=Stream.PROBE,
+            )  # fmt: skip
+            texts += rollouts.texts(policy)
+            progress.advance(by=len(indices))
+        return score(texts, asked, setting.regimes)
 
-    first, second = draw(0), draw(1)  # the prediction is checked on completions that it was not made from
+    with Progress(f"probe {name}", 2 * len(asked), unit="question") as progress:
+        # The prediction is checked on completions that it was not made from.
+        first, second = draw(0, progress), draw(1, progress)
     dead = _dead(first, second, sorted({*params.group_sizes, setting.group_size}), seed)
     right = first.exact_PG.sum(dim=1).tolist()
     ks = [2**power for power in range(int(math.log2(params.samples)) + 1)]
@@ -93,6 +103,8 @@ def probe_declared(name: str, source: str | Path | None = None) -> Report:
     check_all(regimes)
     questions = read(QUESTIONS, "validation", params.questions)
     handling = load_model_file(params.model)
+    if not source:
+        verified(name)
     policy = load(source) if source else load(POLICIES / name, handling)
     policy.system_prompt = handling.system_prompt
     return probe(

@@ -15,22 +15,32 @@ WINDOW = 10  # steps over which the share of dead groups at a stage's start and 
 
 def show(policy: str) -> None:
     """Print the table. Raises UserError where a policy or its evaluation is not built."""
+    rows = rows_of(policy)
     table = Table(title=f"{policy} and its ancestors, on test questions unseen by training")
-    for column in ("policy", "steps", "regime", "strict accuracy", "pass@8", "dead groups: start → end", "switched"):
-        table.add_column(column, overflow="fold")
+    for column in rows[0]:
+        table.add_column(column, overflow="fold", no_wrap=column == "policy")
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table, soft_wrap=False)
+
+
+def rows_of(policy: str) -> list[dict[str, str]]:
+    """The table, a row for each policy from base on. Raises UserError as `show` does."""
+    rows = []
     for name in line_of(policy):
         built, metrics = provenance(name), metrics_of(name)
         low, high = metrics["strict_accuracy_interval"]
-        table.add_row(
-            name,
-            str(built["steps"]),
-            built["regime"] or "–",
-            f"{metrics['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]",
-            f"{metrics['pass_at_8']:.1%}" if "pass_at_8" in metrics else "–",
-            _dead(name, built, metrics),
-            _switched(name),
-        )
-    console.print(table, soft_wrap=False)
+        row = {
+            "policy": name,
+            "steps": str(built["steps"]),
+            "regime": built["regime"] or "–",
+            "strict accuracy": f"{metrics['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]",
+            "pass@8": f"{metrics['pass_at_8']:.1%}" if "pass_at_8" in metrics else "–",
+            "dead groups: start → end": _dead(name, built, metrics),
+            "switched": _switched(name),
+        }
+        rows.append(row)
+    return rows
 
 
 def _dead(name: str, built: dict[str, Any], metrics: dict[str, Any]) -> str:
@@ -58,8 +68,8 @@ def _switched(name: str) -> str:
 
 
 def metrics_of(policy: str) -> dict[str, Any]:
-    """results/<policy>/metrics.json. Raises UserError where the policy is not evaluated."""
-    path = RESULTS / policy / "metrics.json"
+    """results/<policy>/details.json. Raises UserError where the policy is not evaluated."""
+    path = RESULTS / policy / "details.json"
     if not path.exists():
         raise UserError(f"{path}: not evaluated yet; `python -m flows.curriculum {policy}` does it")
     metrics: dict[str, Any] = read_json(path)

@@ -89,6 +89,8 @@ class Store:
             file = Path(uri.removeprefix("sqlite:///"))
             file.parent.mkdir(parents=True, exist_ok=True)
             artifacts = (file.parent.resolve() / "artifacts").as_uri()
+            if not file.exists():
+                _make(file, artifacts)
         mlflow.set_tracking_uri(uri)  # where a model version looks for its model, whatever the client's
         self.client = mlflow.MlflowClient(uri)
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
@@ -274,6 +276,20 @@ class Store:
         best = max(versions, key=lambda each: (float(each.tags.get("strict_accuracy", 0)), -int(each.version)))
         self.client.set_registered_model_alias(EXPERIMENT, "best", best.version)
         self._tag(known, {REACHED: reached})
+
+
+def _make(file: Path, artifacts: str) -> None:
+    """A new database, whole or not at all: one that a kill leaves half made MLflow never opens again."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        SqlAlchemyStore(f"sqlite:///{partial}", artifacts).engine.dispose()
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _moved(file: Path, old: str, new: str) -> None:

@@ -1,5 +1,6 @@
 """What MLflow is told of a run: all of it is read from what the stages wrote, and may be told again at any time."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from upaya.records import event_text, history_of, line_of, provenance
 
 CURRICULUM, STAGE, REPORT = "curriculum", "stage", "report"
 TABLE_ROWS = 200
+EXPERIMENT = "DVC_EXP_NAME"  # set by DVC for the stages of an experiment
 BEFORE_GRPO = 2  # base and warmup: a curriculum's curve begins after them
 
 
@@ -69,12 +71,13 @@ def training(
     line = line_of(parent) if parent else []
     before = line[BEFORE_GRPO:]
     is_whole = len(line) >= BEFORE_GRPO and (asked or name not in inner())
+    experiment = os.environ.get(EXPERIMENT)
     return Told(
-        name=name,
+        name=f"{name} ({experiment})" if experiment else name,
         key=f"{name}:{key}",
         kind=CURRICULUM if is_whole else STAGE,
         params={**_of_ancestors(before), **flat_params(params)},
-        tags={"policy": name, "dvc.stage_hash": key, **tags},
+        tags={"policy": name, "dvc.stage_hash": key, **({"dvc.experiment": experiment} if experiment else {}), **tags},
         records=[record for each in before for record in history_of(each)],
         datasets=[("training", QUESTIONS / "train.jsonl")],
         stages=[_stage(each) for each in line] if is_whole else [],
@@ -159,9 +162,9 @@ def _regimes(name: str) -> list[str]:
 def _evaluated(told: Told) -> None:
     """Add the figures of the policy's evaluation, where it has one."""
     folder = RESULTS / told.tags["policy"]
-    if not (folder / "metrics.json").is_file():
+    if not (folder / "details.json").is_file():
         return
-    metrics = read_json(folder / "metrics.json")
+    metrics = read_json(folder / "details.json")
     for key in ("policy", "seed", "total_steps"):
         metrics.pop(key, None)
     told.params["evaluated_questions"] = metrics.pop("n_questions")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from upaya.declared.grpo import DeadGroups, Refill, Scale, Scaling
 from upaya.sampling.decoding import Rollouts
-from upaya.training.grpo.credit import WHOLE, Earned
+from upaya.training.grpo.credit import FORM, WHOLE, Earned
 
 
 class Batch:
@@ -24,10 +24,11 @@ class Batch:
         self.names: list[str] = []
 
     def add(self, rollouts: Rollouts, earned: Earned, names: list[str], slots_PGT: Tensor | None = None) -> None:
-        """Args: slots_PGT: the part of the answer that each token belongs to (upaya/training/grpo/credit.py)."""
+        """Args: slots_PGT: the part of the answer that each token belongs to (upaya/training/grpo/credit.py); None
+        where completions are credited as a whole: all is one part then."""
         self.rounds.append(rollouts)
         self.earnings.append(earned)
-        self.slots.append(torch.full(rollouts.tokens_PGT.shape, WHOLE) if slots_PGT is None else slots_PGT)
+        self.slots.append(torch.full(rollouts.tokens_PGT.shape, FORM) if slots_PGT is None else slots_PGT)
         self.names += names
 
     @property

@@ -87,8 +87,10 @@ class Earned:
 
     @classmethod
     def joined(cls, rounds: Sequence["Earned"]) -> "Earned":
-        """All groups of several rounds under one reward."""
-        of_parts = [part.parts_PGK for part in rounds if part.parts_PGK is not None]
+        """All groups of several rounds. A ladder may have changed its rung in between: rounds with credit to
+        completions as a whole stand beside such with credit to parts as completions of which each part earned the
+        whole's reward."""
+        of_parts = _alike(rounds) if any(part.parts_PGK is not None for part in rounds) else None
         return cls(
             torch.cat([part.rewards_PG for part in rounds]),
             _padded(of_parts, float("nan")) if of_parts else None,

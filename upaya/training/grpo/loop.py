@@ -250,8 +250,8 @@ class _Loop:
             "hints": self.hints.state_dict(),
             "rewarding": self.rewarding.state_dict(),
             "generated_tokens": self.tokens,
-            "history_offset": self.history.offset,
-            "rollouts_offset": self.rollouts.offset,
+            "history": self.history.state_dict(),
+            "rollouts": self.rollouts.state_dict(),
             "handover": self.handover.model_dump() if self.handover else None,
         }
         self.checkpoints.save(self.step, self.engine.tensors(), state)
@@ -259,8 +259,8 @@ class _Loop:
     def _resume(self) -> bool:
         """Take the last checkpoint's state; whether there is one."""
         checkpoint = self.checkpoints.latest()
-        self.history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
-        self.rollouts.truncate(checkpoint.state["rollouts_offset"] if checkpoint else 0)
+        self.history.resume(checkpoint.state["history"] if checkpoint else None)
+        self.rollouts.resume(checkpoint.state["rollouts"] if checkpoint else None)
         if checkpoint is None:
             if self.settings.moments:
                 self.engine.load_tensors({**self.engine.tensors(), **self.settings.moments})
@@ -274,6 +274,7 @@ class _Loop:
         self.rewarding.load_state_dict(state["rewarding"])
         self.step, self.tokens = checkpoint.step, state["generated_tokens"]
         self.handover = Fired(**state["handover"]) if state["handover"] else None
+        self.run.on_resumed(self.step - self.settings.first_step)
         return True
 
 

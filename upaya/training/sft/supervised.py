@@ -39,7 +39,8 @@ def train_supervised(policy: Policy, engine: Engine, plan: Plan, run: Run) -> in
     if checkpoint:
         engine.load_tensors(checkpoint.tensors)
         step, stopped = checkpoint.step, checkpoint.state["stopped"]
-    history.truncate(checkpoint.state["history_offset"] if checkpoint else 0)
+        run.on_resumed(step)
+    history.resume(checkpoint.state["history"] if checkpoint else None)
     with stoppable() as request:
         while step < plan.max_steps and not stopped:
             record = {"step": step + 1, **_step(policy, engine, plan, step, run.name)}
@@ -49,7 +50,7 @@ def train_supervised(policy: Policy, engine: Engine, plan: Plan, run: Run) -> in
             run.on_record(record)
             asked_to_stop = request.made()
             if stopped or asked_to_stop or step % plan.checkpoint_every == 0:
-                checkpoints.save(step, engine.tensors(), {"history_offset": history.offset, "stopped": stopped})
+                checkpoints.save(step, engine.tensors(), {"history": history.state_dict(), "stopped": stopped})
             if asked_to_stop and not stopped:
                 request.stop(f"{run.name} is saved at step {step}")
     history.close()

@@ -1,12 +1,15 @@
-"""SIGTERM and Ctrl-C ask a training loop to stop: it finishes its step, saves a checkpoint and ends."""
+"""SIGTERM, Ctrl-C and a closing terminal ask a training loop to stop: it ends its step, saves a checkpoint, ends."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from upaya.errors import Stopped
 from upaya.training.steps import processes
+
+SECONDS_OF_ONE = 3.0  # signals within them are one: who stops a group often stops the parent too, which tells them
 
 
 class Request:
@@ -31,13 +34,19 @@ class Request:
 
 @contextmanager
 def stoppable() -> Iterator[Request]:
-    """While inside, a first SIGTERM or SIGINT is a request, a second one acts as it always does."""
+    """While inside, a first SIGTERM, SIGINT or SIGHUP is a request, a later one acts as it always does."""
     request = Request()
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup
+    first: list[float] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        request.number = number
-        restore()
+        first.append(time.monotonic())
+        if first[-1] - first[0] < SECONDS_OF_ONE:
+            request.number = request.number or number
+        else:
+            restore()
+            signal.raise_signal(number)
 
     def restore() -> None:
         for number, handler in before.items():

@@ -20,6 +20,7 @@ class Run:
         work: folder for history.jsonl, rollouts.jsonl and checkpoints.
         fingerprint: what the stage is made from; checkpoints made from anything else are not resumed.
         on_record: called with every line of the history, those before a resumed checkpoint excepted.
+        on_resumed: called once, with the steps taken before, where a checkpoint is resumed.
         zero: stage of ZeRO, where several processes train (upaya/training/steps/engine.py).
     """
 
@@ -29,6 +30,7 @@ class Run:
     seed: int
     on_record: Callable[[dict[str, Any]], None]
     zero: int = 0
+    on_resumed: Callable[[int], None] = lambda steps: None
 
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.work / "checkpoints", self.fingerprint)

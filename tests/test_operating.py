@@ -1,0 +1,150 @@
+"""What is at work, what would run and why, what is wrong with a machine; experiments beside the checkout."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import LONG, edit, run
+from test_interruption import started
+
+from flows.curriculum import curriculum
+from flows.experiments import changes, hydra, named
+from tasks.mending import mended
+from upaya.errors import UserError
+from upaya.locks import hold, holder
+from upaya.terminal import Progress, reached
+
+NOBODY = "http://127.0.0.1:9/api"
+
+
+def test_status_of_a_checkout_that_is_current_and_plan_of_one_that_is_not(project: Path) -> None:
+    said = run("upaya", "status", cwd=project).stdout
+    assert "no flow is at work" in said and re.search(r"^\d+ stages current$", said, flags=re.MULTILINE)
+    assert "nothing would run" in run("upaya", "plan", "lenient-strict", cwd=project).stdout
+    edit(project / "params/curricula.yaml", "policies", "lenient-strict", "learning_rate", value=1e-5)
+    said = run("upaya", "plan", "lenient-strict", cwd=project).stdout
+    assert "params/curricula.yaml: policies.lenient-strict.learning_rate: 0.0005 → 1e-05" in said
+    after = "only if what is below it comes out differently: policy@lenient-strict"
+    assert re.search(rf"^evaluate@lenient-strict\n +{after}", said, flags=re.MULTILINE)
+    assert "policy@lenient\n" not in said and "does it fit?" in said.lower()
+
+
+def test_what_is_at_work_is_shown_and_stopped(project: Path) -> None:
+    shutil.rmtree(project / "policies/lenient")
+    process = started(project, "lenient", steps=1)
+    found = run("upaya", "stop", cwd=project).stdout
+    assert "stopped: lenient" in found and process.wait(LONG) == 128 + signal.SIGTERM
+    assert "nothing is at work here" in run("upaya", "stop", cwd=project).stdout
+
+
+def test_half_done_work_is_shown(project: Path) -> None:
+    (project / ".upaya/work").mkdir(parents=True, exist_ok=True)
+    with Progress("lenient", 6, file=project / ".upaya/work/lenient.progress") as progress:
+        progress.advance("success 0.1")
+    assert reached(project / ".upaya/work/lenient.progress")
+    said = run("upaya", "status", cwd=project).stdout
+    assert "lenient: half done, step 1 of 6  success 0.1" in said
+
+
+def test_the_doctor_names_what_is_wrong_and_the_cure(project: Path) -> None:
+    (project / ".dvc/tmp/rwlock").write_text("")
+    edit(project / "params/curricula.yaml", "seed", value="one")
+    found = run("upaya", "doctor", cwd=project, check=False, PREFECT_API_URL=NOBODY)
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    for wrong in (
+        r"!!  .dvc/tmp/rwlock is in pieces.*\n +rm .dvc/tmp/rwlock",
+        rf"!!  Prefect: {NOBODY} does not answer.*\n +`prefect server start`",
+        r"!!  declared: params/curricula.yaml: key 'seed'.*\n +mend",
+    ):
+        assert re.search(wrong, found.stdout), found.stdout
+
+
+def test_a_dvc_lock_file_in_pieces_is_removed_a_whole_one_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc/tmp/exps").mkdir(parents=True)
+    broken, whole = tmp_path / ".dvc/tmp/exps/rwlock", tmp_path / ".dvc/tmp/rwlock"
+    broken.write_text('{"read": {')
+    whole.write_text('{"read": {}, "write": {}}')
+    assert [said for said in mended() if "left in pieces" in said] and not broken.exists() and whole.exists()
+    assert not [said for said in mended() if "left in pieces" in said]
+
+
+def test_a_lock_is_held_by_the_living(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with hold(path, "it is being done"):
+        assert holder(path)
+        with pytest.raises(UserError, match=r"it is being done by process \d+ since .*; wait for it, or stop it: kill"):
+            hold(path, "it is being done")
+    assert holder(path) is None
+    hold(path, "it is being done").close()
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(7, "7"), (0.5, "0.5"), (None, "null"), (True, "true"), ("lenient", "lenient"), ("a b's", "'a b\\'s'"),
+     ({"type": "refill", "live": 4}, "{type:refill,live:4}"), ([2, 4], "[2,4]")],
+)  # fmt: skip
+def test_values_as_dvc_reads_them(value: object, written: str) -> None:
+    from flows.experiments import value_of
+
+    assert hydra(value) == written and value_of("x", written) == value
+
+
+def test_overrides_are_refused_before_anything_runs(unbuilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(unbuilt)
+    assert changes(7, {"grpo.group_size": 16}) == [
+        "params/curricula.yaml:++seed=7",
+        "params/curricula.yaml:++grpo.group_size=16",
+    ]
+    assert named("lenient", 7, {}) == "lenient-seed-7" and named("lenient", None, {"a": 1}) != named(
+        "lenient", None, {"a": 2}
+    )
+    for wrong, said in (
+        ({"grpo.group_sze": 16}, "did you mean 'group_size'"),
+        ({"grpo.prompts": "many"}, "key 'grpo.prompts'"),
+        ({"gro.prompts": 1}, "has no key 'gro.prompts'"),
+        ({"params/none.yaml:a": 1}, "expected FILE:KEY=VALUE"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            changes(None, wrong)
+
+
+def test_prefects_form_offers_the_policies_there_are() -> None:
+    asked = curriculum.parameters.model_dump()["properties"]
+    assert {"lenient-strict", "strict-only", "auto"} <= set(asked["policy"]["enum"])
+    assert all(asked[name]["description"] for name in ("policy", "seed", "overrides"))
+
+
+def test_a_server_that_is_away_is_said_in_a_line(project: Path) -> None:
+    found = run("python", "-m", "flows.curriculum", "lenient", cwd=project, check=False, PREFECT_API_URL=NOBODY)
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    assert f"Prefect's server at {NOBODY} does not answer" in found.stderr and "prefect server start" in found.stderr
+
+
+def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(project: Path, tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=project, check=True, capture_output=True, text=True).stdout
+
+    git("config", "user.name", "t")
+    git("config", "user.email", "t@t")
+    git("add", "dvc.lock")
+    git("commit", "-qm", "built")
+    before = git("status", "--porcelain"), (project / "params/curricula.yaml").read_bytes()
+    home = {"PREFECT_HOME": str(tmp_path / "prefect")}
+    command = ["python", "-m", "flows.curriculum", "warmup", "--seed", "7"]
+    (project / "params/models/mine.yaml").write_text("a: 1\n")
+    found = run(*command, cwd=project, check=False, **home)
+    assert found.returncode == 1 and "git does not know params/models/mine.yaml" in found.stderr
+    (project / "params/models/mine.yaml").unlink()
+    found = run(*command, "--set", "warmup.max_steps=2", cwd=project, **home)
+    name = re.search(r"`dvc exp apply (\S+)` takes it over", found.stdout)
+    assert name and name[1].startswith("warmup-seed-7-") and f"{name[1]}: warmup: strict accuracy" in found.stdout
+    assert (git("status", "--porcelain"), (project / "params/curricula.yaml").read_bytes()) == before
+    shown = json.loads(run("dvc", "exp", "show", "--json", cwd=project).stdout)
+    assert name[1] in json.dumps(shown)
+    run("dvc", "exp", "apply", name[1], cwd=project)
+    assert json.loads((project / "policies/warmup/policy.json").read_text())["steps"] == 2
