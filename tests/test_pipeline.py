@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,26 @@ def test_an_unknown_policy_ends_the_flow_with_a_hint(project: Path, prefect_home
     assert found.returncode == 1
     assert "did you mean 'lenient-strict'" in found.stdout + found.stderr
     assert "Traceback" not in found.stdout + found.stderr
+
+
+def test_a_clean_clone_that_pulls_trains_nothing(project: Path, tmp_path: Path) -> None:
+    for command in (
+        ("dvc", "remote", "add", "-d", "store", str(tmp_path / "store")),
+        ("git", "add", "-A"),
+        ("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "built"),
+        ("dvc", "push", "-q"),
+        ("git", "clone", "-q", str(project), str(tmp_path / "clone")),
+    ):
+        run(*command, cwd=project)
+    clone = tmp_path / "clone"
+    run("dvc", "pull", "-q", cwd=clone)
+    assert "up to date" in run("dvc", "status", cwd=clone).stdout
+    assert "Running stage" not in run("dvc", "repro", cwd=clone).stdout
+    (tmp_path / "store").rename(tmp_path / "elsewhere")
+    shutil.rmtree(clone / ".dvc/cache")
+    shutil.rmtree(clone / "policies/lenient")
+    found = run("dvc", "pull", "policies/lenient", cwd=clone, check=False)
+    assert found.returncode == 255 and "Traceback" not in found.stderr
 
 
 def test_an_unreachable_mlflow_server_costs_a_warning(project: Path) -> None:

@@ -24,7 +24,12 @@ def show(
     question: str | None = typer.Option(None, help="groups of this question, through the steps"),
     most: int = typer.Option(4, min=1, help="how many groups, the last ones"),
 ) -> None:
-    """The table of a policy and its ancestors; with --step, --dead or --question groups of their training."""
+    """The table of a policy and its ancestors; with --step, --dead or --question groups of their training.
+
+    upaya show lenient-strict
+    upaya show lenient-strict --step 40
+    upaya show lenient --dead --most 2
+    """
     from upaya.measuring.groups import show_groups
     from upaya.measuring.report import show as show_table
 
@@ -77,7 +82,10 @@ def ask(
 
 @app.command()
 def audit() -> None:
-    """Score every regime on hacks and near misses; exit code 1 where a hack earns more than params/audit.yaml says."""
+    """Score every regime on hacks and near misses; exit code 1 where a hack earns more than params/audit.yaml says.
+
+    upaya audit
+    """
     from upaya.measuring.audit import run
 
     if not run():
@@ -86,7 +94,11 @@ def audit() -> None:
 
 @app.command()
 def probe(policy: str = typer.Argument(help="a policy's name, or a folder or hub name of a model")) -> None:
-    """What a policy could learn from before any GRPO, and which curriculum that recommends."""
+    """What a policy could learn from before any GRPO, and which curriculum that recommends.
+
+    upaya probe warmup
+    upaya probe /models/qwen2.5-3b
+    """
     from upaya.startup import start_as_declared
 
     start_as_declared()
@@ -103,7 +115,10 @@ def probe(policy: str = typer.Argument(help="a policy's name, or a folder or hub
 
 @app.command()
 def compare() -> None:
-    """The arms side by side, as `make compare` left them."""
+    """The arms side by side, as `make compare` left them.
+
+    upaya compare
+    """
     from upaya.measuring.comparison import show_arms
 
     show_arms()
@@ -133,7 +148,10 @@ def plan(
 
 @app.command()
 def status() -> None:
-    """What is at work in this checkout, at which step and since when; what is half done; what is not current."""
+    """What is at work in this checkout, at which step and since when; what is half done; what is not current.
+
+    upaya status
+    """
     from upaya.operating.status import show as show_status
 
     show_status()
@@ -141,7 +159,10 @@ def status() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Is this machine and this checkout fit for work? Each problem with its cure; exit code 1 where there is one."""
+    """Is this machine and this checkout fit for work? Each problem with its cure; exit code 1 where there is one.
+
+    upaya doctor
+    """
     from upaya.operating.doctor import show as show_findings
 
     if not show_findings():
@@ -150,7 +171,10 @@ def doctor() -> None:
 
 @app.command()
 def stop() -> None:
-    """Stop what is at work in this checkout: training saves a checkpoint, and the same command goes on from there."""
+    """Stop what is at work in this checkout: training saves a checkpoint, and the same command goes on from there.
+
+    upaya stop
+    """
     from upaya.operating.stopping import stop as stop_all
 
     stop_all()
@@ -185,7 +209,10 @@ def _flow(module: str, arguments: list[str]) -> None:
 
 @app.command()
 def track() -> None:
-    """Bring MLflow to hold all that is built; what it has already is left as it is."""
+    """Bring MLflow to hold all that is built; what it has already is left as it is.
+
+    upaya track
+    """
     from upaya.tracking.rebuild import rebuild
     from upaya.tracking.store import shown_uri
     from upaya.tracking.tracker import reason
