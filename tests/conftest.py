@@ -20,6 +20,7 @@ start()
 settings.register_profile("untimed", deadline=None)  # how long a case takes says more of the machine: bench/ measures
 settings.load_profile("untimed")
 ROOT = Path(__file__).parents[1]
+NAMED = "我的 論典"  # a checkout's folder with a space and Chinese characters in its name: all of it works there
 LONG = 300.0  # seconds: of what hangs, not of what is slow
 POLICIES = {  # a tree with the default curriculum's two policies and one of each further kind
     "lenient": {"from": "warmup", "regime": "lenient", "learning_rate": 1e-3, "max_steps": 6},
@@ -66,7 +67,7 @@ def edit(path: Path, *keys: str, value: object) -> None:
 
 def copy_project(folder: Path) -> Path:
     """A clone of the working tree's tracked files, with its own git history, and small settings."""
-    project = folder / "project"
+    project = folder / NAMED
     project.mkdir()
     files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     for name in files.stdout.splitlines():
@@ -147,16 +148,16 @@ def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
             folder.mkdir()
             build(copy_project(folder))
             (folder / "done").touch()
-    return folder / "project"
+    return folder / NAMED
 
 
 @pytest.fixture
 def unbuilt(copied: Path, tmp_path: Path) -> Path:
     """A copy to change of the project in which no stage has run."""
-    return Path(shutil.copytree(copied, tmp_path / "project", symlinks=True))
+    return Path(shutil.copytree(copied, tmp_path / NAMED, symlinks=True))
 
 
 @pytest.fixture
 def project(built: Path, tmp_path: Path) -> Path:
     """A copy of the built project to change."""
-    return Path(shutil.copytree(built, tmp_path / "project", symlinks=True))
+    return Path(shutil.copytree(built, tmp_path / NAMED, symlinks=True))
