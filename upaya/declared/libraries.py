@@ -18,7 +18,8 @@ def libraries_of(stage: str, pipeline: Path = PIPELINE) -> list[str]:
     used: set[str] = set()
     for declared in read_yaml(pipeline)["stages"].values():
         definition = declared.get("do", declared)
-        if definition["cmd"].split()[1] == stage:
+        words = definition["cmd"].split()
+        if words[words.index("tasks/run") + 1] == stage:
             named = [params[str(LIBRARIES)] for params in definition.get("params", []) if str(LIBRARIES) in params]
             used |= {name for names in named for name in names}
     return sorted(used)
