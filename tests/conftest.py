@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+os.environ["COLUMNS"] = "150"  # pytest-xdist sets 80; a user's pipe has none, which is this (upaya/terminal.py)
+
 import networkx
 import pytest
 import yaml

@@ -121,7 +121,7 @@ def show(curricula: Curricula, name: str) -> None:
         f"{model.dtype}{', gradient checkpointing' if model.gradient_checkpointing else ''}. GB of each process:",
         title_justify="left",
     )
-    table.add_column("launch")
+    table.add_column("launch", no_wrap=True)
     for column in ("processes", "ZeRO", *(field.name for field in fields(Needs)), "peak", "of", "fits"):
         table.add_column(column, justify="right")
     for path in sorted(LAUNCHES.glob("*.yaml")):
