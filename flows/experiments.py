@@ -71,7 +71,13 @@ def named(policy: str, seed: int | None, overrides: Mapping[str, Any]) -> str:
 
 
 def need_tracked() -> None:
-    """Raises UserError for files that git does not know: an experiment works in a copy of what it knows."""
+    """Raises UserError for files that git does not know: an experiment works in a copy of what it knows. And for a path
+    that DVC's experiments end on."""
+    if not str(Path.cwd()).isascii():
+        raise UserError(
+            f"DVC's experiments fail in a folder whose path has other letters than ASCII ({Path.cwd()}): move the checkout "
+            "for them. All else works where it is."
+        )
     command = ["git", "ls-files", "--others", "--exclude-standard", "--", "params", "corpus", "components", "dvc.yaml"]
     if files := subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")[:-1]:
         raise UserError(f"git does not know {', '.join(files)}: an experiment would do without; `git add` first")

@@ -78,7 +78,7 @@ def test_sigterm_reaches_all_and_another_number_of_processes_goes_on(project: Pa
     assert last >= step
     launched(project)
     alone = Forked(project, "grpo", "lenient")
-    while "step 1/" not in alone.said() and not alone.ended():
+    while f"resumed at step {last}/" not in alone.said() and not alone.ended():
         time.sleep(0.1)
     alone.terminate()
     assert alone.wait(LONG) == 143

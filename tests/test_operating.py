@@ -126,6 +126,12 @@ def test_a_server_that_is_away_is_said_in_a_line(project: Path) -> None:
 
 
 def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(project: Path, tmp_path: Path) -> None:
+    home = {"PREFECT_HOME": str(tmp_path / "prefect")}
+    command = ["python", "-m", "flows.curriculum", "warmup", "--seed", "7"]
+    found = run(*command, cwd=project, check=False, **home)
+    assert found.returncode == 1 and "DVC's experiments fail in a folder whose path" in found.stderr
+    project = project.rename(tmp_path / "plain")
+
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=project, check=True, capture_output=True, text=True).stdout
 
@@ -134,8 +140,6 @@ def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(project: 
     git("add", "dvc.lock")
     git("commit", "-qm", "built")
     before = git("status", "--porcelain"), (project / "params/curricula.yaml").read_bytes()
-    home = {"PREFECT_HOME": str(tmp_path / "prefect")}
-    command = ["python", "-m", "flows.curriculum", "warmup", "--seed", "7"]
     (project / "params/models/mine.yaml").write_text("a: 1\n")
     found = run(*command, cwd=project, check=False, **home)
     assert found.returncode == 1 and "git does not know params/models/mine.yaml" in found.stderr

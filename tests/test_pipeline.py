@@ -62,7 +62,8 @@ def test_metrics_hold_what_is_asked_of_them(project: Path) -> None:
     metrics = json.loads((project / "results/lenient-strict/metrics.json").read_text())
     decides = "strict_accuracy strict_low strict_high pass_at_1 pass_at_8 format_rate success_at_end switch_step"
     assert list(metrics) == [*decides.split(), "generated_tokens", "seed"] and metrics["switch_step"] == 6
-    for command in (("metrics", "show"), ("exp", "show", "--only-changed", "--drop", ".*yaml.*|.*py")):
+    others = "^(?!Experiment|Created|results/lenient-strict/metrics.json:).*"
+    for command in (("metrics", "show"), ("exp", "show", "--drop", others)):
         found = run("dvc", *command, "--md", cwd=project).stdout
         assert len(found.splitlines()[0].split("|")) < 16, "a table that fits a screen"
 
@@ -184,7 +185,7 @@ def test_a_clean_clone_that_pulls_trains_nothing(project: Path, tmp_path: Path) 
     shutil.rmtree(clone / ".dvc/cache")
     shutil.rmtree(clone / "policies/lenient")
     found = run("dvc", "pull", "policies/lenient", cwd=clone, check=False)
-    assert found.returncode == 255 and "Traceback" not in found.stderr
+    assert found.returncode and "policies/lenient" in found.stderr and "Traceback" not in found.stderr
 
 
 def test_an_unreachable_mlflow_server_costs_a_warning(project: Path) -> None:
