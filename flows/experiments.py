@@ -75,8 +75,8 @@ def need_tracked() -> None:
     that DVC's experiments end on."""
     if not str(Path.cwd()).isascii():
         raise UserError(
-            f"DVC's experiments fail in a folder whose path has other letters than ASCII ({Path.cwd()}): move the checkout "
-            "for them. All else works where it is."
+            f"DVC's experiments fail in a folder whose path has other letters than ASCII ({Path.cwd()}): move the "
+            "checkout for them. All else works where it is."
         )
     command = ["git", "ls-files", "--others", "--exclude-standard", "--", "params", "corpus", "components", "dvc.yaml"]
     if files := subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")[:-1]:
