@@ -77,7 +77,7 @@ def main() -> None:
             "generated_tokens": 0,
         },
     )
-    until = warmup.until
-    missed = steps == warmup.max_steps and measured and measured["score"] < until.score
-    short = f": score {measured['score']:.2f}, though {until.score:g} was asked for: all its steps are used up"
-    console.print(f"warmup: {folder} after {steps} steps{short if missed else ''}")
+    short = ""
+    if steps == warmup.max_steps and measured.get("score", 1.0) < warmup.until.score:  # unknown where nothing was left
+        short = f": score {measured['score']:.2f}, though {warmup.until.score:g} was asked for: its steps are used up"
+    console.print(f"warmup: {folder} after {steps} steps{short}")
