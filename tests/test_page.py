@@ -80,6 +80,7 @@ def test_a_course_says_what_the_stages_wrote(built: Path, courses: list[Course])
         assert course.groups and {stage.name for stage in course.stages} >= {"base", "warmup", course.name}
         origin = json.loads((built / f"policies/{course.name}/policy.json").read_text())
         assert course.stages[-1].weights == origin["weights"]
+        assert f"md5: {course.data}\n" in (built / "data.dvc").read_text()
         assert course.example is not None
         assert len(course.example.right) == len(course.example.before) == len(course.example.after)
     switched = courses[0]
@@ -149,6 +150,27 @@ def test_it_opens_from_a_file_at_every_width(
 
 def brightness(colour: str) -> float:
     return sum(float(part) for part in re.findall(r"[\d.]+", colour)[:3])
+
+
+@in_browser
+@pytest.mark.parametrize("width", [390, 1440])
+def test_it_holds_ten_arms(courses: list[Course], tab: Callable[[], Page], tmp_path: Path, width: int) -> None:
+    names = [f"arm-{place}" for place in range(10)]
+    arms = [courses[place % 2].model_copy(update={"name": name}) for place, name in enumerate(names)]
+    write_page(arms, names, "make compare", tmp_path / "page.html")
+    page = opened(tab, tmp_path / "page.html", width=width)
+    assert page.errors == [] and len(page.requests) == 1
+    assert page.value("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+    rows = page.value("[...document.querySelectorAll('#arms tbody th')].map(each => each.textContent)")
+    assert sorted(rows) == names
+    colours = page.value("[...document.querySelectorAll('#arms .swatch')].map(each => each.style.background)")
+    assert len(set(colours)) == len(names), "no two arms look alike"
+    for name in names:
+        choose(page, "curriculum", name)
+        page.wait_for(f"{DRAWN}.length === {VISIBLE}.length")
+        first = "[...document.querySelectorAll('#lineage li')].find(each => each.offsetParent).textContent"
+        assert arms[0].data[:12] in page.value(first), "the data stands at the head of each lineage"
+    assert page.errors == []
 
 
 @in_browser

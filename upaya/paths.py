@@ -17,6 +17,7 @@ PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 
 DATA = Path("data")
+DATA_POINTER = Path("data.dvc")  # where `data` comes from, and its hash
 QUESTIONS = Path("questions")
 POLICIES = Path("policies")
 RESULTS = Path("results")

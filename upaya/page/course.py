@@ -5,11 +5,11 @@ from itertools import pairwise
 from typing import Any, Self
 
 from upaya.corpus.answers import items, parse, render
-from upaya.declared.validation import Declared, validated
+from upaya.declared.validation import Declared, read_yaml, validated
 from upaya.errors import UserError
 from upaya.files import read_json, read_jsonl, write_json
 from upaya.measuring.report import metrics_of
-from upaya.paths import COURSES, QUESTIONS, RESULTS
+from upaya.paths import COURSES, DATA_POINTER, QUESTIONS, RESULTS
 from upaya.records import event_text, history_of, line_of, provenance, rollouts_of
 
 POINTS = 400  # of a curve: more cannot be told apart on a screen
@@ -53,6 +53,7 @@ class Course(Declared):
     """A curriculum from the warm-up to its end.
 
     Attributes:
+        data: the hash of the corpus, as data.dvc has it.
         columns: a value per point, None where a stage did not measure it: `step`, `generated_tokens`, `success`,
             `entropy`, `rewarded_wrong`, `regime/NAME` (its weight), and shares of groups, `trained/FATE` and
             `strict/FATE`. Points are steps, or means over as many steps as keep them within POINTS.
@@ -63,6 +64,7 @@ class Course(Declared):
 
     name: str
     seed: int
+    data: str
     stages: list[Stage]
     columns: dict[str, list[float | None]]
     skills: dict[str, list[float | None]]
@@ -88,6 +90,7 @@ class Course(Declared):
         return cls(
             name=name,
             seed=provenance(name)["seed"],
+            data=_data(),
             stages=[_stage(each) for each in line],
             columns=_columns(steps),
             skills=_skills(steps),
@@ -112,6 +115,13 @@ class Course(Declared):
 
 def _is_switch(event: Mapping[str, Any]) -> bool:
     return bool(event["event"] == "switch")
+
+
+def _data() -> str:
+    match read_yaml(DATA_POINTER):
+        case {"outs": [{"md5": str(found)}]}:
+            return found
+    raise UserError(f"{DATA_POINTER}: no hash of one folder under `outs`; `dvc repro {DATA_POINTER}` writes it")
 
 
 def _stage(name: str) -> Stage:
