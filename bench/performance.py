@@ -147,7 +147,8 @@ def ours(folder: Path) -> None:
     sampling = SamplingParams(max_new_tokens=shape["max_new_tokens"], min_p=shape["min_p"])
     grpo = Grpo(
         budget=1, prompts=len(shape["prompts"]), group_size=GROUP, max_grad_norm=0.1, checkpoint_every=1,
-        tokens_per_micro_batch=4096, compile=shape["compile"], precision=shape["precision"],
+        tokens_per_micro_batch=shape.get("tokens_per_micro_batch", 4096), compile=shape["compile"],
+        precision=shape["precision"],
     )  # fmt: skip
     if grpo.compile:
         compile_layers(policy.model)

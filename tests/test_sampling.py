@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from upaya.declared.sampling import GREEDY, SamplingParams
 from upaya.policy.model import Policy
+from upaya.sampling import decoding
 from upaya.sampling.decoding import Rollouts, draw, sample, truncated
 from upaya.sampling.philox import Stream, uniforms
 from upaya.training.completions.logprobs import chosen_logprobs, completion_logprobs
@@ -185,3 +186,15 @@ def test_rows_leave_and_prompts_with_them() -> None:
 def test_sums_over_repeated_places_have_a_fixed_order() -> None:
     """The places that predict a group's first tokens are one and the same; two threads must not race to them."""
     assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_recorded_steps_say_the_same(policy: Policy, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where steps of fixed shapes are recorded: rows leave, and the places they read grow."""
+    params = SamplingParams(max_new_tokens=40)
+    plain = sample(policy, prompts, 4, params, seed=3, step=1, prompt_indices=range(3))
+    monkeypatch.setattr(decoding, "records", lambda device: True)
+    monkeypatch.setattr(decoding, "FEWEST_PLACES", 4)
+    fixed = sample(policy, prompts, 4, params, seed=3, step=1, prompt_indices=range(3))
+    assert len(set(plain.lengths_PG.flatten().tolist())) > 1
+    assert torch.equal(plain.tokens_PGT, fixed.tokens_PGT)
+    assert torch.allclose(plain.logprobs_PGT, fixed.logprobs_PGT, atol=1e-5)

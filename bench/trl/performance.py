@@ -47,8 +47,11 @@ def main(folder: Path) -> None:
     def reward(prompts: list[str], **kwargs: object) -> list[float]:
         return [rewards[int(text)][i % group_size] for i, text in enumerate(prompts)]
 
+    rows = len(prompts) * group_size
+    together = shape.get("rows_per_pass", rows)  # what the device's memory holds at once
     config = GRPOConfig(
-        output_dir=str(folder / "out"), per_device_train_batch_size=len(prompts) * group_size,
+        output_dir=str(folder / "out"), per_device_train_batch_size=together,
+        gradient_accumulation_steps=rows // together,
         num_generations=group_size, max_completion_length=shape["max_new_tokens"], max_steps=shape["steps"],
         loss_type="dapo", scale_rewards="none", beta=0.0, temperature=1.0, min_p=shape["min_p"] or None,
         learning_rate=1e-6, max_grad_norm=0.1, lr_scheduler_type="constant", optim="adamw_torch",

@@ -20,8 +20,11 @@ from upaya.declared.sampling import ROWS_AT_ONCE, SamplingParams
 from upaya.policy.attention import attention
 from upaya.policy.model import Policy
 from upaya.sampling import shared_prefix
+from upaya.sampling.captured import captured
 from upaya.sampling.philox import Stream, uniforms
 from upaya.sampling.shared_prefix import SharedPrefixCache
+
+FEWEST_PLACES = 64  # that a recorded step reads
 
 
 @dataclass
@@ -238,28 +241,76 @@ def _decode(
     ends = torch.tensor(policy.eos_ids, device=device)
     rows = torch.arange(count, device=device)  # the output row of each row still in the batch
     alive = torch.ones(count, dtype=torch.bool, device=device)  # over the rows still in the batch
+    # Taking rows copies the cache, so it waits until it saves a quarter; a recorded step is then recorded again.
+    keep_until = 0.5 if records(device) else 0.75
+    recorded: _Recorded | None = None
     with attention(model, shared_prefix.NAME):
         for position in range(limit):
             token, logprob, entropy, lost = draw(logits, uniform[rows, position], params)
-            said = rows[alive]
-            tokens[said, position] = token[alive]
-            logprobs[said, position] = logprob[alive]
-            entropies[said, position] = entropy[alive]
-            dropped[said, position] = lost[alive]
+            # Of a row that has ended nothing is written: what stands there already is written again.
+            tokens[rows, position] = token.where(alive, policy.pad_id)
+            for into, value in ((logprobs, logprob), (entropies, entropy), (dropped, lost)):
+                into[rows, position] = value.where(alive, 0.0)
             ended = alive & torch.isin(token, ends)
-            lengths[rows[ended]] = position + 1
+            lengths[rows] = lengths[rows].masked_fill(ended, position + 1)
             alive &= ~ended
-            if not alive.any() or position + 1 == limit:
+            left = int(alive.sum())
+            if not left or position + 1 == limit:
                 break
-            if alive.sum() <= 0.75 * len(rows):  # taking rows copies the cache, so it waits until it saves a quarter
+            if left <= keep_until * len(rows):
+                recorded = None  # it reads and writes the rows as they were
                 kept = alive.nonzero()[:, 0]
                 prompts_kept, prompt_of_row = prompt_of_row[kept].unique_consecutive(return_inverse=True)
                 cache.take(kept, prompts_kept, prompt_of_row)
                 rows, token, next_position, mask = rows[kept], token[kept], next_position[kept], mask[prompts_kept]
                 alive = alive[kept]
-            logits = model(
-                input_ids=token[:, None], attention_mask=mask, position_ids=next_position[:, None],
-                past_key_values=cache, use_cache=True, shared_prefix=cache,
-            ).logits[:, -1]  # fmt: skip
+            if not records(device):
+                logits = _step(model, cache, token, next_position, mask)
+            else:
+                if recorded is None or position >= recorded.span:
+                    recorded = _Recorded(model, cache, token, next_position, mask, position)
+                logits = recorded(token, next_position, position)
             next_position = next_position + 1
     return tokens.cpu(), logprobs.cpu(), entropies.cpu(), dropped.cpu(), lengths.cpu()
+
+
+def _step(model: Any, cache: SharedPrefixCache, token: Tensor, position: Tensor, mask: Tensor) -> Tensor:
+    """The logits after one more token of each row: [rows, vocabulary]."""
+    out: Tensor = model(
+        input_ids=token[:, None], attention_mask=mask, position_ids=position[:, None], past_key_values=cache,
+        use_cache=True, shared_prefix=cache,
+    ).logits[:, -1]  # fmt: skip
+    return out
+
+
+def records(device: torch.device) -> bool:
+    """Whether decoding steps are recorded there."""
+    return device.type == "cuda"
+
+
+class _Recorded:
+    """Decoding steps of some rows, recorded as one for as long as the rows stay and the places reach.
+
+    Attributes:
+        span: places of the completions' own tokens that it reads; the next longer one is twice that.
+    """
+
+    def __init__(
+        self, model: Any, cache: SharedPrefixCache, token: Tensor, position: Tensor, mask: Tensor, place: int
+    ) -> None:
+        self.span = min(cache.own_layers[0].limit, max(FEWEST_PLACES, 1 << place.bit_length()))
+        self.token, self.position = token.clone(), position.clone()
+        self.at = torch.tensor([place], device=token.device)
+        fixed = cache.fix(self.at, self.span)
+
+        def step() -> Tensor:
+            fixed.look(mask)
+            return _step(model, cache, self.token, self.position, mask)
+
+        self.replay = captured(step)
+
+    def __call__(self, token: Tensor, position: Tensor, place: int) -> Tensor:
+        self.token.copy_(token)
+        self.position.copy_(position)
+        self.at.fill_(place)
+        return self.replay()

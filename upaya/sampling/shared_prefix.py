@@ -4,6 +4,7 @@ matrix product per prompt and head serves all completions of the group.
 A key-value cache as transformers knows it holds every prompt G times, and each decoding step reads it G times.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,9 +17,34 @@ from upaya.policy.attention import refuse_partial_attention
 NAME = "upaya_shared_prefix"
 
 
+@dataclass
+class Fixed:
+    """A step of fixed shapes: it reads `span` of the completions' places whatever is written so far.
+
+    Attributes:
+        at: the place that the step writes, [1], on the device.
+        ahead: 0 up to that place and −inf beyond it, [1, 1, 1, span]; each step makes it anew.
+    """
+
+    at: Tensor
+    span: int
+    ahead: Tensor | None = None
+
+    def look(self, like: Tensor) -> None:
+        """Make `ahead`. Args: like: of the type and device of the scores."""
+        places = torch.arange(self.span, device=like.device)
+        self.ahead = torch.zeros(1, 1, 1, self.span, dtype=like.dtype, device=like.device).masked_fill(
+            places > self.at, -torch.inf
+        )
+
+
 class SharedPrefixLayer(CacheLayerMixin):
     """Keys and values of one layer: the prompts' [B, heads, P, size], and those of each completion's own tokens in a
-    preallocated buffer [rows, heads, limit, size]."""
+    preallocated buffer [rows, heads, limit, size].
+
+    Attributes:
+        fixed: where a step is to be recorded (captured.py beside this): where it writes, and how much it reads.
+    """
 
     is_croppable = False
 
@@ -26,13 +52,14 @@ class SharedPrefixLayer(CacheLayerMixin):
         super().__init__()
         self.limit = limit
         self.length = 0
+        self.fixed: Fixed | None = None
         self.prompt_keys: Tensor | None = None
         self.prompt_values: Tensor | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         rows, heads, _, size = key_states.shape
-        self.keys = key_states.new_empty(rows, heads, self.limit, size)
-        self.values = value_states.new_empty(rows, heads, self.limit, value_states.shape[-1])
+        self.keys = self.buffer(key_states, rows, heads, self.limit, size)
+        self.values = self.buffer(value_states, rows, heads, self.limit, value_states.shape[-1])
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -43,11 +70,32 @@ class SharedPrefixLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
+        if self.fixed is not None:
+            self.keys.index_copy_(2, self.fixed.at, key_states)
+            self.values.index_copy_(2, self.fixed.at, value_states)
+            return self.keys[:, :, : self.fixed.span], self.values[:, :, : self.fixed.span]
         end = self.length + key_states.shape[2]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def buffer(self, like: Tensor, *shape: int) -> Tensor:
+        """Room for what is to be written. A recorded step reads beyond what is written so far, weighs it with 0, and 0
+        times whatever lay there could be no number."""
+        return like.new_empty(shape) if self.fixed is None else like.new_zeros(shape)
+
+    def take(self, rows: Tensor) -> None:
+        """Keep the given rows of the completions' own keys and values; what is not yet written is not copied."""
+        if self.is_initialized:
+            assert self.keys is not None and self.values is not None
+            self.keys, self.values = (self._kept(part, rows) for part in (self.keys, self.values))
+
+    def _kept(self, buffer: Tensor, rows: Tensor) -> Tensor:
+        written = self.length if self.fixed is None else self.fixed.span
+        kept = self.buffer(buffer, len(rows), *buffer.shape[1:])
+        kept[:, :, :written] = buffer[rows, :, :written]
+        return kept
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0
@@ -73,6 +121,13 @@ class SharedPrefixCache(Cache):
         self.table: Tensor | None = None
         self.width = 0
 
+    def fix(self, at: Tensor, span: int) -> Fixed:
+        """From now on a step writes at the place that `at` holds ([1], on the device), and reads `span` places."""
+        fixed = Fixed(at, span)
+        for layer in self.own_layers:
+            layer.fixed = fixed
+        return fixed
+
     def spread(self, prompt_of_row: Tensor) -> None:
         """Say which prompt each row belongs to: [rows], ascending, no prompt without a row."""
         counts = torch.bincount(prompt_of_row)
@@ -92,9 +147,7 @@ class SharedPrefixCache(Cache):
             assert layer.prompt_keys is not None and layer.prompt_values is not None
             if len(prompts) < len(layer.prompt_keys):
                 layer.prompt_keys, layer.prompt_values = layer.prompt_keys[prompts], layer.prompt_values[prompts]
-            if layer.is_initialized:
-                assert layer.keys is not None and layer.values is not None
-                layer.keys, layer.values = _kept(layer.keys, rows, layer), _kept(layer.values, rows, layer)
+            layer.take(rows)
         self.spread(prompt_of_row)
 
     def by_prompt(self, values: Tensor) -> Tensor:
@@ -104,13 +157,6 @@ class SharedPrefixCache(Cache):
     def by_row(self, values: Tensor) -> Tensor:
         """[prompts · width, …] → [rows, …]."""
         return values if self.place is None else values[self.place]
-
-
-def _kept(buffer: Tensor, rows: Tensor, layer: SharedPrefixLayer) -> Tensor:
-    """The rows of a buffer in one of their own; what is not yet written is not copied."""
-    kept = buffer.new_empty(len(rows), *buffer.shape[1:])
-    kept[:, :, : layer.length] = buffer[rows, :, : layer.length]
-    return kept
 
 
 def shared_prefix_attention(
@@ -147,7 +193,11 @@ def shared_prefix_attention(
     to_prompt = asked.reshape(prompts, key_heads, width * repeats, size) @ layer.prompt_keys.mT + attention_mask
     to_prompt = to_prompt.view(prompts, key_heads, width, repeats, length).transpose(1, 2)
     to_prompt = shared_prefix.by_row(to_prompt.reshape(prompts * width, key_heads, repeats, length))
-    weights = torch.cat([to_prompt, query @ key.mT], dim=-1).softmax(-1, dtype=torch.float32).to(value.dtype)
+    to_own = query @ key.mT
+    if layer.fixed is not None:
+        assert layer.fixed.ahead is not None
+        to_own = to_own + layer.fixed.ahead
+    weights = torch.cat([to_prompt, to_own], dim=-1).softmax(-1, dtype=torch.float32).to(value.dtype)
     on_prompt = shared_prefix.by_prompt(weights[..., :length])
     on_prompt = on_prompt.view(prompts, width, key_heads, repeats, length).transpose(1, 2)
     from_prompt = on_prompt.reshape(prompts, key_heads, width * repeats, length) @ layer.prompt_values

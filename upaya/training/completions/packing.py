@@ -123,14 +123,11 @@ def packed_attention(
     attended = [attend(asked, keys, values, is_causal=True)]
     if layout.completion_at.shape[1]:
         own_asked, own_keys, own_values = (_rows(states, layout.completion_at) for states in (query, key, value))
-        attended.append(
-            attend(
-                own_asked,
-                torch.cat([keys.index_select(0, layout.prompt_of_row), own_keys], dim=2),
-                torch.cat([values.index_select(0, layout.prompt_of_row), own_values], dim=2),
-                attn_mask=layout.sees,
-            )
-        )
+        keys = torch.cat([keys.index_select(0, layout.prompt_of_row), own_keys], dim=2)
+        values = torch.cat([values.index_select(0, layout.prompt_of_row), own_values], dim=2)
+        if query.is_cuda:  # no kernel there takes both a mask and grouped heads but the one that keeps all scores
+            keys, values = (part.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for part in (keys, values))
+        attended.append(attend(own_asked, keys, values, attn_mask=layout.sees))
     flat = torch.cat([part.transpose(1, 2).flatten(0, 1) for part in attended])
     return flat.index_select(0, layout.back)[None], None
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from upaya.errors import UserError
-from upaya.policy.device import device
 from upaya.policy.model import Policy
 from upaya.training.steps import processes
 
@@ -50,7 +49,7 @@ class Engine:
             lr=learning_rate,
             betas=betas,
             weight_decay=weight_decay,
-            fused=device().type == "cpu",  # without MKL's square root, which differs from processor to processor
+            fused=True,  # on a CPU without MKL's square root, which differs from processor to processor
         )
 
     def backward(self, loss: Tensor) -> None:
@@ -112,7 +111,7 @@ class Engine:
         for name, master in self.masters.items():
             master.copy_(tensors[f"model.{name}"])
             state = {
-                key: tensors[f"optimiser.{key}.{name}"].clone().to("cpu" if key == "step" else master.device)
+                key: tensors[f"optimiser.{key}.{name}"].clone().to(master.device)
                 for key in ("step", *MOMENTS)
                 if f"optimiser.{key}.{name}" in tensors
             }

@@ -1,0 +1,1 @@
+"""What this project does on a GPU, measured in one call: see __main__.py and run."""
