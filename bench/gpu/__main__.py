@@ -115,9 +115,8 @@ def equality() -> dict[str, Any]:
     there.model.load_state_dict({key: value.cpu() for key, value in here.model.state_dict().items()})
     params = SamplingParams(max_new_tokens=96)
     settings: dict[str, Any] = {"seed": 1, "step": 0, "prompt_indices": range(len(prompts))}
-    found = {
-        name: sample(policy, prompts, GROUP, params, **settings) for name, policy in (("gpu", here), ("cpu", there))
-    }
+    sides = {"gpu": here, "cpu": there}
+    found = {name: sample(policy, prompts, GROUP, params, **settings) for name, policy in sides.items()}
     with unrecorded():
         eager = sample(here, prompts, GROUP, params, **settings)
         greedily_eager = sample(here, prompts, 1, GREEDY, **settings)
@@ -263,9 +262,20 @@ def step() -> dict[str, Any]:
 
 
 def memory() -> dict[str, Any]:
-    """`python -m bench.memory`: one step of warm-up and GRPO on the 3 B shape, with all weights and with adapters."""
-    done = subprocess.run([sys.executable, "-m", "bench.memory"], capture_output=True, text=True, check=False)
-    return {"rc": done.returncode, "printed": done.stdout[-4000:], "error": done.stderr[-1500:]}
+    """The stages of `python -m bench.memory`, one step of warm-up and of GRPO with their checkpoints: peak bytes, and
+    the seconds after each, beside what `upaya plan` says. (All weights of 3 B: a checkpoint of 37 GB; see `step`.)"""
+    from bench.memory import declared, estimate
+
+    found: dict[str, Any] = {}
+    for name, kind in (("3b", "adapters"), ("0.5b", "all"), ("0.5b", "adapters")):
+        model = f"qwen2.5-{name}-instruct"
+        command = [sys.executable, "-m", "bench.memory", "--worker", kind, "--model", model]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
+        said = json.loads(lines[-1].removeprefix("FOUND ")) if lines else done.stderr[-1000:]
+        found[f"{name} {kind}"] = {"estimate": estimate(declared(model, kind == "adapters")).peak, "found": said}
+        print(json.dumps(found))
+    return found
 
 
 def curriculum() -> dict[str, Any]:
