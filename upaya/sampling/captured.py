@@ -10,26 +10,34 @@ import torch
 from torch import Tensor
 
 
-def captured(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+def captured(step: Callable[[], Tensor], first: bool) -> Callable[[], Tensor]:
     """Record `step` and return what replays it. On another device than a GPU: the step itself.
 
     Args:
         step: reads and writes tensors that stay where they are, never waits for the device, and does the same when it
-            is repeated: it runs once before it is recorded, so that whatever libraries set up at first stands.
+            is repeated. It adds nothing up in an order that is not its own: torch's deterministic forms, which sort
+            the places that are written to before each write, are left out of it.
+        first: run it once before it is recorded, so that what it and the libraries set up at first stands.
 
     Returns:
         A function whose result lies in the same memory at each call: read it before the next.
     """
     if not torch.cuda.is_available():
         return step
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        step()
-    torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = step()
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
+    try:
+        if first:
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                step()
+            torch.cuda.current_stream().wait_stream(aside)
+        with torch.cuda.graph(graph):
+            result = step()
+    finally:
+        torch.set_deterministic_debug_mode(mode)
 
     def replay() -> Tensor:
         graph.replay()

@@ -24,7 +24,7 @@ from upaya.sampling.captured import captured
 from upaya.sampling.philox import Stream, uniforms
 from upaya.sampling.shared_prefix import SharedPrefixCache
 
-FEWEST_PLACES = 64  # that a recorded step reads
+FEWEST_PLACES = 128  # that a recorded step reads
 
 
 @dataclass
@@ -307,7 +307,7 @@ class _Recorded:
             fixed.look(mask)
             return _step(model, cache, self.token, self.position, mask)
 
-        self.replay = captured(step)
+        self.replay = captured(step, first=not cache.own_layers[0].is_initialized)
 
     def __call__(self, token: Tensor, position: Tensor, place: int) -> Tensor:
         self.token.copy_(token)
