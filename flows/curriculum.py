@@ -18,13 +18,7 @@ if __name__ == "__main__":
 elif "PREFECT__FLOW_RUN_ID" in os.environ:  # started by a worker
     end_with_parent()
 
-# Before Prefect is imported: it reads its settings then.
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-# The first start after installation compiles what the server imports: twenty seconds, the usual limit, may be too few.
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-
+import flows.surroundings  # noqa: F401, I001  # first: before Prefect
 import typer
 from prefect import flow
 from prefect.runtime import flow_run

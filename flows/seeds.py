@@ -20,11 +20,7 @@ from tasks.tree import supervise
 if __name__ == "__main__":
     supervise("flows.seeds")  # first of all: the supervisor does without what is imported below
 
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-
+import flows.surroundings  # noqa: F401, I001  # first: before Prefect
 import typer
 from prefect import flow
 from prefect.runtime import flow_run

@@ -4,17 +4,14 @@ DVC decides what is current. Nothing here lists stages, and Prefect's own result
 of its own, `python -m tasks.repro ADDRESS`.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.stage.serialize import to_single_stage_lockfile
 from prefect import Task
@@ -26,6 +23,7 @@ from tasks.prefect_ui import Lines, served
 from tasks.repro import PASSING
 from upaya.errors import UserError
 from upaya.files import read_json, write_json
+from upaya.operating.pipeline import in_order, in_words
 from upaya.paths import TIMES, progress_file
 
 SECONDS_TO_RETRY = (10.0, 60.0)  # after a stage that was killed, or while somebody else is at work with DVC
@@ -50,26 +48,9 @@ class DvcStage:
 def graph_to(targets: list[str]) -> list[DvcStage]:
     """The targets and all they depend on, parents first, as DVC's graph has them. Raises UserError."""
     with in_words("DVC cannot read the pipeline"):
-        repo = Repo()
-        graph = repo.index.graph
-        wanted = {stage for target in targets for stage in repo.stage.collect(target, with_deps=True)}
-    stages: list[DvcStage] = []
-    done: set[str] = set()
-
-    def visit(stage: object) -> None:
-        address = str(stage.addressing)  # type: ignore[attr-defined]
-        if address in done:
-            return
-        done.add(address)
-        parents = sorted(graph.successors(stage), key=lambda parent: str(parent.addressing))
-        for parent in parents:
-            visit(parent)
-        names = tuple(str(parent.addressing) for parent in parents)
-        stages.append(DvcStage(address, names, stage.desc or ""))  # type: ignore[attr-defined]
-
-    for stage in sorted(wanted, key=lambda stage: str(stage.addressing)):
-        visit(stage)
-    return stages
+        return [
+            DvcStage(str(stage.addressing), parents, stage.desc or "") for stage, parents in in_order(Repo(), targets)
+        ]
 
 
 def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
@@ -128,16 +109,6 @@ def stage_environment() -> dict[str, str]:
 def _changed(address: str) -> bool:
     with in_words(f"DVC cannot say whether {address} is current"):
         return bool(Repo().status(targets=[address]))
-
-
-@contextlib.contextmanager
-def in_words(what: str) -> Iterator[None]:
-    """DVC's errors as UserError. Args: what: cannot be done."""
-    try:
-        yield
-    except DvcException as error:
-        cause = f": {error.__cause__}" if error.__cause__ else ""
-        raise UserError(f"{what}: {error}{cause}") from None
 
 
 def _version(address: str) -> str:

@@ -113,6 +113,25 @@ def test_killed_at_random_moments_and_started_again_ends_in_the_same_bytes(
     assert of(name, contents(project)) == of(name, contents(built)), f"killed at moments of seed {seed}"
 
 
+KILLED_BEFORE_PUBLICATION = """
+import os, signal, sys
+from tasks.__main__ import main
+from tasks.stage import Stage
+Stage.publish = lambda *arguments, **more: os.kill(os.getpid(), signal.SIGKILL)
+main(sys.argv[1:])
+"""
+
+
+def test_killed_after_its_last_step_a_stage_is_published_by_the_next_start(project: Path, built: Path) -> None:
+    name = "warmup"
+    shutil.rmtree(project / "policies" / name)
+    killed = run(sys.executable, "-c", KILLED_BEFORE_PUBLICATION, *words(name), cwd=project, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (project / "policies" / name).exists()
+    stage(project, *words(name))
+    assert of(name, contents(project)) == of(name, contents(built))
+
+
 def test_sigterm_saves_a_checkpoint_and_ends(project: Path, built: Path) -> None:
     """The program itself, as a scheduler or `kill` stops it."""
     shutil.rmtree(project / "policies/scheduled")

@@ -1,6 +1,7 @@
 """What DVC says of the pipeline: which stages are current, and why the others are not."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,34 +47,52 @@ def evaluation(policy: str) -> str:
 
 def stages(targets: Iterable[str] | None = None) -> list[StageNow]:
     """The stages of a policy's line (targets as DVC names them), or all, parents first. Raises UserError."""
-    try:
+    with in_words("DVC cannot say what is current"):
         repo = Repo()
-        graph = repo.index.graph
-        wanted = (
-            {stage for target in targets for stage in repo.stage.collect(target, with_deps=True)}
-            if targets is not None
-            else set(graph.nodes)
-        )
-        ordered: list[Any] = []
-
-        def visit(stage: Any) -> None:
-            if stage not in ordered:
-                for parent in sorted(graph.successors(stage), key=lambda each: str(each.addressing)):
-                    visit(parent)
-                ordered.append(stage)
-
-        for stage in sorted(wanted, key=lambda each: str(each.addressing)):
-            visit(stage)
         found: dict[str, StageNow] = {}
         with repo.lock:
-            for stage in ordered:
+            for stage, parents in in_order(repo, targets):
+                after = [parent for parent in parents if not found[parent].is_current]
                 address = str(stage.addressing)
-                parents = [found[str(parent.addressing)] for parent in graph.successors(stage)]
-                after = [parent.address for parent in parents if not parent.is_current]
                 found[address] = StageNow(address, _why(stage), after)
         return list(found.values())
+
+
+def in_order(repo: Repo, targets: Iterable[str] | None = None) -> list[tuple[Any, tuple[str, ...]]]:
+    """The targets and all that they depend on, or every stage: each with its parents' addresses and after them, as
+    DVC's graph has them; the same order every time."""
+    graph = repo.index.graph
+    wanted = (
+        {stage for target in targets for stage in repo.stage.collect(target, with_deps=True)}
+        if targets is not None
+        else set(graph.nodes)
+    )
+    ordered: dict[Any, tuple[str, ...]] = {}
+
+    def visit(stage: Any) -> None:
+        if stage not in ordered:
+            parents = sorted(graph.successors(stage), key=_address)
+            for parent in parents:
+                visit(parent)
+            ordered[stage] = tuple(map(_address, parents))
+
+    for stage in sorted(wanted, key=_address):
+        visit(stage)
+    return list(ordered.items())
+
+
+def _address(stage: Any) -> str:
+    return str(stage.addressing)
+
+
+@contextlib.contextmanager
+def in_words(what: str) -> Iterator[None]:
+    """DVC's errors as UserError. Args: what: cannot be done."""
+    try:
+        yield
     except DvcException as error:
-        raise UserError(f"DVC cannot say what is current: {error}") from None
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise UserError(f"{what}: {error}{cause}") from None
 
 
 def _why(stage: Any) -> list[str]:
