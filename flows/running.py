@@ -10,7 +10,7 @@ from prefect.states import Failed, State
 from tasks.mending import SERVER, mended
 from tasks.prefect_ui import need_server
 from tasks.tree import ending_with
-from upaya.errors import UserError, shown_to_user
+from upaya.errors import UserError, in_words, shown_to_user
 from upaya.locks import hold
 from upaya.paths import FLOW_LOCK
 from upaya.terminal import console
@@ -23,9 +23,12 @@ def alone(work: Callable[[], State]) -> State:
             for message in mended():
                 console.print(message)
             return work()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return Failed(message=str(error))
+    except (UserError, OSError) as error:
+        said = in_words(error)
+        if said is None:
+            raise
+        print(said[0], file=sys.stderr)
+        return Failed(message=said[0].removeprefix("error: "))
 
 
 def _without_no_error(record: logging.LogRecord) -> bool:

@@ -1,6 +1,8 @@
 """What is at work, what would run and why, what is wrong with a machine; experiments beside the checkout."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -9,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from conftest import LONG, edit, run
+from prefect.states import Completed
 from test_interruption import started
 
 from flows.curriculum import curriculum
 from flows.experiments import changes, hydra, named
+from flows.running import alone
 from tasks.mending import mended
 from upaya.errors import UserError
 from upaya.locks import hold, holder
@@ -152,3 +156,29 @@ def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(project: 
     assert name[1] in json.dumps(shown)
     run("dvc", "exp", "apply", name[1], cwd=project)
     assert json.loads((project / "policies/warmup/policy.json").read_text())["steps"] == 2
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES])
+def test_a_checkout_that_cannot_be_written_ends_a_flow_in_words(
+    reason: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(*arguments: object) -> None:
+        raise OSError(reason, os.strerror(reason), ".upaya/flow.lock")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.running.hold", refused)
+    state = alone(lambda: Completed())
+    assert state.is_failed()
+    assert capsys.readouterr().err.startswith(
+        f"error: .upaya/flow.lock cannot be written or read here: {os.strerror(reason)}"
+    )
+
+
+def test_what_has_no_words_stays_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*arguments: object) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flows.running.hold", broken)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        alone(lambda: Completed())

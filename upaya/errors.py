@@ -43,6 +43,11 @@ def in_words(error: BaseException) -> tuple[str, int] | None:
             f"error: no disk space left{where}. Nothing was left half-written and earlier outputs are untouched: free "
             "some space and start again."
         ), 1
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return (
+            f"error: {error.filename or 'a file'} cannot be written or read here: {error.strerror}. Give whoever "
+            "starts this the right to, or work in a checkout where they have it; earlier outputs are untouched."
+        ), 1
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does without
         return f"error: no memory left: {str(error).splitlines()[0]} {LESS_MEMORY}", 1
     return None
