@@ -23,7 +23,7 @@ from tasks.prefect_ui import Lines, served
 from tasks.repro import PASSING
 from upaya.errors import UserError
 from upaya.files import read_json, write_json
-from upaya.operating.pipeline import in_order, in_words
+from upaya.operating.pipeline import dvc_errors_in_words, in_order
 from upaya.paths import TIMES, progress_file
 
 SECONDS_TO_RETRY = (10.0, 60.0)  # after a stage that was killed, or while somebody else is at work with DVC
@@ -47,7 +47,7 @@ class DvcStage:
 
 def graph_to(targets: list[str]) -> list[DvcStage]:
     """The targets and all they depend on, parents first, as DVC's graph has them. Raises UserError."""
-    with in_words("DVC cannot read the pipeline"):
+    with dvc_errors_in_words("DVC cannot read the pipeline"):
         return [
             DvcStage(str(stage.addressing), parents, stage.desc or "") for stage, parents in in_order(Repo(), targets)
         ]
@@ -107,13 +107,13 @@ def stage_environment() -> dict[str, str]:
 
 
 def _changed(address: str) -> bool:
-    with in_words(f"DVC cannot say whether {address} is current"):
+    with dvc_errors_in_words(f"DVC cannot say whether {address} is current"):
         return bool(Repo().status(targets=[address]))
 
 
 def _version(address: str) -> str:
     """A hash of the stage's command, dependencies and parameters as they are now."""
-    with in_words(f"DVC cannot read what {address} is made from"):
+    with dvc_errors_in_words(f"DVC cannot read what {address} is made from"):
         repo = Repo()
         stage = repo.stage.load_one(*_path_and_name(address))
         with repo.lock:

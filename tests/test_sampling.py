@@ -11,6 +11,7 @@ from upaya.policy.model import Policy
 from upaya.sampling import decoding
 from upaya.sampling.decoding import Rollouts, draw, sample, truncated
 from upaya.sampling.philox import Stream, uniforms
+from upaya.sampling.shared_prefix import Fixed, SharedPrefixLayer
 from upaya.training.completions.logprobs import chosen_logprobs, completion_logprobs
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
 
@@ -198,3 +199,12 @@ def test_recorded_steps_say_the_same(policy: Policy, prompts: list[list[int]], m
     assert len(set(plain.lengths_PG.flatten().tolist())) > 1
     assert torch.equal(plain.tokens_PGT, fixed.tokens_PGT)
     assert torch.allclose(plain.logprobs_PGT, fixed.logprobs_PGT, atol=1e-5)
+
+
+def test_a_recorded_step_counts_all_that_it_reads() -> None:
+    """By which a model whose attention has a window is refused."""
+    layer = SharedPrefixLayer(16)
+    layer.prompt_keys = torch.zeros(1, 2, 5, 4)
+    assert layer.get_seq_length() == 5
+    layer.fixed = Fixed(torch.tensor([3]), span=8)
+    assert layer.get_seq_length() == 13

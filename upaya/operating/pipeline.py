@@ -47,7 +47,7 @@ def evaluation(policy: str) -> str:
 
 def stages(targets: Iterable[str] | None = None) -> list[StageNow]:
     """The stages of a policy's line (targets as DVC names them), or all, parents first. Raises UserError."""
-    with in_words("DVC cannot say what is current"):
+    with dvc_errors_in_words("DVC cannot say what is current"):
         repo = Repo()
         found: dict[str, StageNow] = {}
         with repo.lock:
@@ -86,7 +86,7 @@ def _address(stage: Any) -> str:
 
 
 @contextlib.contextmanager
-def in_words(what: str) -> Iterator[None]:
+def dvc_errors_in_words(what: str) -> Iterator[None]:
     """DVC's errors as UserError. Args: what: cannot be done."""
     try:
         yield

@@ -80,6 +80,11 @@ class SharedPrefixLayer(CacheLayerMixin):
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
+    @property
+    def reach(self) -> int:
+        """Places of the completions' own tokens that a step reads: those written, or all that a recorded one does."""
+        return self.length if self.fixed is None else self.fixed.span
+
     def buffer(self, like: Tensor, *shape: int) -> Tensor:
         """Room for what is to be written. A recorded step reads beyond what is written so far, weighs it with 0, and 0
         times whatever lay there could be no number."""
@@ -92,16 +97,15 @@ class SharedPrefixLayer(CacheLayerMixin):
             self.keys, self.values = (self._kept(part, rows) for part in (self.keys, self.values))
 
     def _kept(self, buffer: Tensor, rows: Tensor) -> Tensor:
-        written = self.length if self.fixed is None else self.fixed.span
         kept = self.buffer(buffer, len(rows), *buffer.shape[1:])
-        kept[:, :, :written] = buffer[rows, :, :written]
+        kept[:, :, : self.reach] = buffer[rows, :, : self.reach]
         return kept
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
-        return self.length + (0 if self.prompt_keys is None else self.prompt_keys.shape[2])
+        return self.reach + (0 if self.prompt_keys is None else self.prompt_keys.shape[2])
 
     def get_max_length(self) -> int:
         return -1
