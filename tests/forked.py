@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -41,6 +43,16 @@ class Forked:
         """Its exit code (a signal's number negative); None where it is still at work after so many seconds."""
         self._process.join(seconds)
         return self._process.exitcode
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """At work for as long as it takes, and no further."""
+        assert self._process.pid
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         self._process.kill()

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def launched(project: Path, **launch: object) -> None:
 
 
 def begun(project: Path, log: Path, **launch: object) -> subprocess.Popen[str]:
-    """The lenient stage, started and in its first steps."""
+    """The lenient stage, started and in its first steps, which are not step 1 where it goes on from a checkpoint."""
     launched(project, **launch)
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -35,7 +36,8 @@ def begun(project: Path, log: Path, **launch: object) -> subprocess.Popen[str]:
             cwd=project, env=activated(), stdout=out, stderr=out, text=True,
         )  # fmt: skip
     until = time.monotonic() + LONG
-    while "step 1/" not in log.read_text() and process.poll() is None and time.monotonic() < until:
+    while not re.search(r"(?<!resumed at )step \d+/", log.read_text()):
+        assert process.poll() is None and time.monotonic() < until, log.read_text()
         time.sleep(0.1)
     return process
 
