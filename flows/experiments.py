@@ -5,7 +5,6 @@ NAME` takes it over.
 """
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,13 +19,14 @@ from prefect.states import Completed, Failed, State
 
 from tasks import tree
 from tasks.dvc import stage_environment
+from tasks.experiment import experiment_work, furthest, untracked
 from tasks.prefect_ui import Lines, served
 from upaya.declared.curricula import Curricula
 from upaya.declared.regimes import RegimesFile
 from upaya.declared.validation import Declared, read_yaml, validated
 from upaya.errors import UserError
-from upaya.files import fingerprint
-from upaya.paths import CURRICULA, REGIMES, progress_file
+from upaya.files import fingerprint, remove_folder
+from upaya.paths import CURRICULA, EXPERIMENTS, REGIMES
 
 # What is changed in these is validated before anything runs.
 MODELS: dict[Path, type[Declared]] = {CURRICULA: Curricula, REGIMES: RegimesFile}
@@ -45,12 +45,13 @@ def experiment(name: str, changes: Sequence[str], targets: Sequence[str]) -> Tas
         for change in changes:
             command += ["--set-param", change]
         if served():
-            with Lines(name, progress_file(name)) as lines:
+            with Lines(name, lambda: furthest(name)) as lines:
                 code = tree.run([*command, *targets], stage_environment(), lines)
         else:
             code = tree.run([*command, *targets], stage_environment())
         if code:
             return Failed(message=f"{name} failed; its message stands above (exit code {code})")
+        remove_folder(experiment_work(name), within=EXPERIMENTS)
         return Completed(message=f"experiment {name}")
 
     return Task(
@@ -78,8 +79,7 @@ def need_tracked() -> None:
             f"DVC's experiments fail in a folder whose path has other letters than ASCII ({Path.cwd()}): move the "
             "checkout for them. All else works where it is."
         )
-    command = ["git", "ls-files", "--others", "--exclude-standard", "--", "params", "corpus", "components", "dvc.yaml"]
-    if files := subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")[:-1]:
+    if files := untracked(Path()):
         raise UserError(f"git does not know {', '.join(files)}: an experiment would do without; `git add` first")
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tasks import launch
+from tasks.experiment import share_work
 from tasks.tree import end_with_parent
 from upaya.declared.curricula import load_curricula
 from upaya.declared.launch import load_launch
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     stage, policy = understood(arguments)
     if DVC_STAGE in os.environ:
         end_with_parent()
+        share_work()
     need_installed(stage)
     if stage in PLAIN:
         _program(stage)(*policy)

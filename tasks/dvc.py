@@ -25,6 +25,7 @@ from upaya.errors import UserError
 from upaya.files import read_json, write_json
 from upaya.operating.pipeline import dvc_errors_in_words, in_order
 from upaya.paths import TIMES, progress_file
+from upaya.terminal import reached
 
 SECONDS_TO_RETRY = (10.0, 60.0)  # after a stage that was killed, or while somebody else is at work with DVC
 PASSING_STATE = "Interrupted"
@@ -68,7 +69,7 @@ def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
         begun = time.monotonic()
         command = [sys.executable, "-m", "tasks.repro", stage.address]
         if served():
-            with Lines(stage.policy, progress_file(stage.policy)) as lines:
+            with Lines(stage.policy, lambda: reached(progress_file(stage.policy))) as lines:
                 code = tree.run(command, stage_environment(), lines)
             last = "\n".join(line for line in lines.last if line.strip())
         else:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ from dvc.lock import LockError, make_lock
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
 
 from tasks.tree import FLOW, flow_lives
+from upaya.paths import EXPERIMENTS
 
 DVC_TMP = Path(".dvc/tmp")
 SERVER = "prefect.server.api.server:create_app"
@@ -17,7 +19,7 @@ SERVER = "prefect.server.api.server:create_app"
 
 def mended() -> list[str]:
     """Put right what can be; what was found and done, in words."""
-    return [*_dvc_locks(), *_servers()]
+    return [*_dvc_locks(), *_experiments(), *_servers()]
 
 
 def _dvc_locks() -> list[str]:
@@ -37,6 +39,36 @@ def _dvc_locks() -> list[str]:
                     file.unlink()
                     said.append(f"{file} was left in pieces by a DVC that was killed: removed")
     return said
+
+
+def _experiments() -> list[str]:
+    """The copies of experiments that were killed, each as large as the project, and DVC's notes that say they run.
+    Where a DVC is at an experiment in this checkout none is touched."""
+    exps = DVC_TMP / "exps"
+    if _at_work_here("exp", "run"):
+        return []
+    said = []
+    for copy in sorted((exps / "standalone").glob("tmp*")):
+        if not _at_work_here(below=copy):
+            shutil.rmtree(copy, ignore_errors=True)
+            said.append(f"the copy of an experiment that was killed ({copy}): removed")
+    for note in [*exps.glob("run/*/*.run"), *exps.glob("standalone/run/*/*.run")]:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            if "standalone" in (root := json.loads(note.read_text())["root_dir"]) and not Path(root).exists():
+                shutil.rmtree(note.parent)
+    for work in EXPERIMENTS.glob("*"):
+        if all(file.suffix == ".lock" for file in work.glob("*")):  # done: it would go on from nothing
+            shutil.rmtree(work)
+    return said
+
+
+def _at_work_here(*words: str, below: Path = Path()) -> bool:
+    """Whether a process works in a folder or below it, with these words in its command line."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(below.resolve()) and set(words) <= set(process.cmdline()):
+                return True
+    return False
 
 
 def _servers() -> list[str]:

@@ -7,7 +7,7 @@ look at it afterwards, and nothing is told.
 import base64
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
@@ -24,7 +24,7 @@ from prefect.artifacts import (  # called without `await` where no loop runs: at
 from prefect.settings import get_current_settings
 
 from upaya.errors import UserError
-from upaya.terminal import Reached, console, reached
+from upaya.terminal import Reached, console
 
 LARGEST_PICTURE = 500_000  # bytes that go into an artifact
 
@@ -53,8 +53,8 @@ def need_server() -> None:
 class Lines:
     """A stage's lines as they come, for its task run's log and its progress artifact."""
 
-    def __init__(self, name: str, progress: Path) -> None:
-        self.name, self.progress = name, progress
+    def __init__(self, name: str, reached: Callable[[], Reached | None]) -> None:
+        self.name, self.reached = name, reached
         self.last: list[str] = []
         self._logger = prefect.logging.get_run_logger()
         self._artifact: UUID | None = None
@@ -63,7 +63,7 @@ class Lines:
     def __call__(self, line: str) -> None:
         self._logger.info(line)
         self.last = [*self.last, line][-20:]
-        now = reached(self.progress)
+        now = self.reached()
         if now and now != self._shown:
             self._shown = now
             with _view():
@@ -82,7 +82,7 @@ class Lines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._artifact and error[0] is None and self._shown and not self.progress.exists():  # published: all done
+        if self._artifact and error[0] is None and self._shown and not self.reached():  # published: all done
             with _view():
                 update_progress_artifact(self._artifact, 100.0, f"{self.name}: published")
 

@@ -1,10 +1,12 @@
 """Training stages as they are launched: in several processes, stopped, failing, and refused where they cannot be."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +21,8 @@ from forked import Forked
 from tasks.__main__ import main
 from tasks.launch import hosts, say_why
 from upaya.errors import UserError, shown_to_user
+
+DEEPSPEEDS_PORT = 29500  # its launcher's default, which others who use it take
 
 
 def launched(project: Path, **launch: object) -> None:
@@ -64,7 +68,11 @@ def test_sigterm_reaches_all_and_another_number_of_processes_goes_on(project: Pa
     edit(project / "params/curricula.yaml", "policies", "lenient", "max_steps", value=2000)
     edit(project / "params/curricula.yaml", "grpo", "budget", value=2000)
     log = tmp_path / "log"
-    process = begun(project, log, processes=2, zero=3)
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # it is taken already: all the better
+            other.bind(("127.0.0.1", DEEPSPEEDS_PORT))
+            other.listen()
+        process = begun(project, log, processes=2, zero=3)
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONG) == 143, log.read_text()
     said = log.read_text()

@@ -7,20 +7,28 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from conftest import LONG, edit, run
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed
 from test_interruption import started
 
 from flows.curriculum import curriculum
 from flows.experiments import changes, hydra, named
 from flows.running import alone
+from tasks.experiment import furthest, share_work
 from tasks.mending import mended
+from tasks.prefect_ui import need_server
 from upaya.errors import UserError
 from upaya.locks import hold, holder
-from upaya.terminal import Progress, reached
+from upaya.operating.doctor import of_another_version
+from upaya.operating.status import trained
+from upaya.paths import EXPERIMENTS, progress_file, work_lock
+from upaya.terminal import Progress, Reached, reached
 
 NOBODY = "http://127.0.0.1:9/api"
 
@@ -127,6 +135,81 @@ def test_a_server_that_is_away_is_said_in_a_line(project: Path) -> None:
     found = run("python", "-m", "flows.curriculum", "lenient", cwd=project, check=False, PREFECT_API_URL=NOBODY)
     assert found.returncode == 1 and "Traceback" not in found.stderr
     assert f"Prefect's server at {NOBODY} does not answer" in found.stderr and "prefect server start" in found.stderr
+
+
+class OfOld(BaseHTTPRequestHandler):
+    """Answers as Prefect's server and MLflow's do, of a version that is long gone."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'"0.0.1"' if self.path.startswith("/api") else b"0.0.1")
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_server_of_another_version_is_said_and_no_reason_to_stop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OfOld) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with temporary_settings({PREFECT_API_URL: f"{address}/api"}):
+            need_server()
+        assert "is of version 0.0.1, this is" in capsys.readouterr().out
+        assert of_another_version().startswith("; it is of version 0.0.1, this is ")
+        server.shutdown()
+
+
+def test_a_stage_of_an_experiment_works_in_the_checkout_so_that_it_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout, copy = tmp_path, tmp_path / ".dvc/tmp/exps/standalone/tmpabc"
+    copy.mkdir(parents=True)
+    subprocess.run(["git", "init", "-q"], cwd=checkout, check=True)
+    (checkout / "params").mkdir()
+    (checkout / "params/mine.yaml").touch()
+    monkeypatch.setenv("DVC_EXP_NAME", "of/mine")
+    monkeypatch.chdir(checkout)
+    share_work()
+    assert not (checkout / ".upaya").exists()  # `dvc exp run` in the checkout itself
+    monkeypatch.chdir(copy)
+    share_work()
+    share_work()  # the next stage
+    assert "git does not know params/mine.yaml: this experiment does without" in capsys.readouterr().out
+    hold(work_lock("lenient"), "")
+    progress_file("lenient").write_text('{"done": 3, "total": 9, "unit": "step", "note": ""}')
+    monkeypatch.chdir(checkout)
+    assert furthest("of/mine") == Reached(3, 9, "step", "")
+    assert trained(EXPERIMENTS / "of-mine") == ["lenient"]
+
+
+def test_what_a_killed_experiment_leaves_is_removed_but_for_its_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exps = tmp_path / ".dvc/tmp/exps"
+    copy, other = exps / "standalone/tmpabc", exps / "tmpqueued"
+    notes = {place: exps / f"run/{place.name}/{place.name}.run" for place in (copy, other)}
+    for place, note in notes.items():
+        place.mkdir(parents=True)
+        note.parent.mkdir(parents=True)
+        note.write_text(json.dumps({"root_dir": str(place), "status": 1}))
+    kept, done = EXPERIMENTS / "a/lenient.progress", EXPERIMENTS / "b/lenient.lock"
+    for file in (kept, done):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    busy = subprocess.Popen(["sleep", "60"], cwd=copy)
+    try:
+        assert not mended() and copy.exists()
+    finally:
+        busy.kill()
+        busy.wait()
+    assert [said for said in mended() if "tmpabc): removed" in said]
+    assert not copy.exists() and not notes[copy].exists() and other.exists() and notes[other].exists()
+    assert kept.exists() and not done.exists()
 
 
 def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(project: Path, tmp_path: Path) -> None:

@@ -32,13 +32,24 @@ SEEDS = Path("reports/seeds")
 FLOW_LOCK = Path(".upaya/flow.lock")  # held by the flow that builds in this checkout
 TIMES = Path(".upaya/times.json")  # seconds that each stage took when a flow last ran it
 WORK = Path(".upaya/work")  # of stages that are at work, outside DVC's outputs
+EXPERIMENTS = Path(".upaya/experiments")  # a folder like WORK for each of DVC's experiments that is at work or stopped
 
 
-def work_lock(name: str) -> Path:
+def work_lock(name: str, work: Path = WORK) -> Path:
     """What the process that trains a policy holds: two in one work folder would write one history."""
-    return WORK / f"{name}.lock"
+    return work / f"{name}.lock"
 
 
-def progress_file(name: str) -> Path:
+def progress_file(name: str, work: Path = WORK) -> Path:
     """How far the training of a policy is, while it is not published."""
-    return WORK / f"{name}.progress"
+    return work / f"{name}.progress"
+
+
+def main_checkout(start: Path | None = None) -> Path:
+    """The project's root; from inside a DVC experiment's temporary copy (.dvc/tmp/exps/…) the main checkout's."""
+    here = (start or Path.cwd()).resolve()
+    parts = here.parts
+    for index in range(len(parts) - 2):
+        if parts[index : index + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:index])
+    return here

@@ -135,7 +135,7 @@ def _servers() -> list[Finding]:
     found = []
     try:
         Store()
-        found.append(Finding(f"MLflow: {shown_uri()} answers"))
+        found.append(Finding(f"MLflow: {shown_uri()} answers{of_another_version()}"))
     except Exception as error:  # whatever a store can raise
         found.append(Finding(f"MLflow: {shown_uri()} does not answer ({reason(error)})", _of_store()))
     from prefect.settings import get_current_settings
@@ -151,6 +151,15 @@ def _servers() -> list[Finding]:
         cure = "`prefect server start`, or `prefect config unset PREFECT_API_URL`"
         found.append(Finding(f"Prefect: {address} does not answer ({type(error).__name__})", cure))
     return found
+
+
+def of_another_version() -> str:
+    """A server says its version; a file is of the version here."""
+    if not tracking_uri().startswith("http"):
+        return ""
+    here = importlib.metadata.version("mlflow")
+    theirs = httpx.get(f"{tracking_uri().rstrip('/')}/version", timeout=5).text.strip()
+    return "" if theirs == here else f"; it is of version {theirs}, this is {here}"
 
 
 def _of_store() -> str:

@@ -1,10 +1,11 @@
 """`upaya status`: what is at work in this checkout, what is half done, what is current."""
 
 from collections import Counter
+from pathlib import Path
 
 from upaya.locks import holder
 from upaya.operating.pipeline import NOT_BUILT, stages
-from upaya.paths import FLOW_LOCK, WORK, progress_file, work_lock
+from upaya.paths import EXPERIMENTS, FLOW_LOCK, WORK, progress_file, work_lock
 from upaya.terminal import console, reached
 
 
@@ -12,13 +13,15 @@ def show() -> None:
     """Print it. Raises UserError where DVC cannot read the pipeline."""
     flow = holder(FLOW_LOCK)
     console.print(f"a flow is at work: {flow}" if flow else "no flow is at work")
-    for name in trained():
-        now, by = reached(progress_file(name)), holder(work_lock(name))
-        where = f"{now.unit} {now.done} of {now.total}  {now.note}" if now else "starting"
-        if by:
-            console.print(f"{name}: {where}  ({by})", markup=False)
-        elif now:
-            console.print(f"{name}: half done, {where}; whatever started it goes on from its last checkpoint")
+    for work in (WORK, *sorted(EXPERIMENTS.glob("*"))):
+        of = "" if work == WORK else f"experiment {work.name}: "
+        for name in trained(work):
+            now, by = reached(progress_file(name, work)), holder(work_lock(name, work))
+            where = f"{now.unit} {now.done} of {now.total}  {now.note}" if now else "starting"
+            if by:
+                console.print(f"{of}{name}: {where}  ({by})", markup=False)
+            elif now:
+                console.print(f"{of}{name}: half done, {where}; whatever started it goes on from its last checkpoint")
     every = stages()
     counts = Counter(
         "current" if each.is_current else "not built" if each.why == [NOT_BUILT] else "changed" for each in every
@@ -31,7 +34,7 @@ def show() -> None:
             console.print(f"  {each.address}: {said[0]}{more}", markup=False)
 
 
-def trained() -> list[str]:
+def trained(work: Path = WORK) -> list[str]:
     """The policies that have a work folder, a lock or a progress file."""
-    files = sorted(WORK.glob("*")) if WORK.is_dir() else []
+    files = sorted(work.glob("*")) if work.is_dir() else []
     return sorted({file.stem if file.suffix in (".lock", ".progress") else file.name for file in files})

@@ -9,7 +9,7 @@ import time
 from upaya.errors import UserError
 from upaya.locks import Holder, holder
 from upaya.operating.status import trained
-from upaya.paths import FLOW_LOCK, work_lock
+from upaya.paths import EXPERIMENTS, FLOW_LOCK, WORK, work_lock
 from upaya.terminal import console
 
 PATIENCE = 120.0  # seconds; a large model's checkpoint takes a while
@@ -38,5 +38,6 @@ def stop() -> None:
 def at_work() -> dict[str, Holder]:
     """Who holds a lock of this checkout, by what it does: the flow first, which ends its stages itself."""
     flow = holder(FLOW_LOCK)
-    trains = {name: by for name in trained() if (by := holder(work_lock(name)))}
+    places = (WORK, *sorted(EXPERIMENTS.glob("*")))
+    trains = {name: by for work in places for name in trained(work) if (by := holder(work_lock(name, work)))}
     return {"the flow": flow, **trains} if flow else trains

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from upaya.colours import colour
 from upaya.files import fingerprint
+from upaya.paths import main_checkout
 from upaya.tracking.told import CURRICULUM, Told, arms, digest_of, flat
 from upaya.tracking.view import install
 
@@ -38,16 +39,6 @@ AT_ONCE = 1000  # metrics of a request; a step is never cut, so that what a requ
 SUMMARY = 1  # slashes in a metric's name up to which it stands on the model too
 KEY, FILES, MODEL, REACHED = "upaya.key", "upaya.files", "upaya.model", "upaya.strict_accuracy"
 PARENT, COLOUR = "mlflow.parentRunId", "mlflow.runColor"
-
-
-def main_checkout(start: Path | None = None) -> Path:
-    """The project's root; from inside a DVC experiment's temporary copy (.dvc/tmp/exps/…) the main checkout's."""
-    here = (start or Path.cwd()).resolve()
-    parts = here.parts
-    for index in range(len(parts) - 2):
-        if parts[index : index + 3] == (".dvc", "tmp", "exps"):
-            return Path(*parts[:index])
-    return here
 
 
 def tracking_uri() -> str:
