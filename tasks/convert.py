@@ -1,13 +1,13 @@
-"""convert: data/ (Traditional) → questions/ (Simplified beside the original), split, with a report."""
+"""convert: the declared sources → questions/ (Simplified beside the original), split, with a report."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from upaya.corpus.authored import Corpus
-from upaya.corpus.making import make, statements
+from upaya.corpus.gathering import gather
 from upaya.corpus.questions import SPLITS, Question
 from upaya.corpus.script import Converter
+from upaya.corpus.sources.opened import opened
 from upaya.declared.questions import QuestionParams
 from upaya.declared.validation import load_yaml
 from upaya.files import replacing, write_json, write_jsonl, write_text
@@ -17,9 +17,9 @@ from upaya.paths import DATA, QUESTION_PARAMS, QUESTIONS
 def main() -> None:
     params = load_yaml(QUESTION_PARAMS, QuestionParams)
     converter = Converter()
-    corpus = Corpus(DATA)
-    questions = make(corpus, params, converter)
-    text = statements(corpus, converter, params.seed, params.statements)
+    sources = {name: opened(name, source, DATA, params.seed) for name, source in params.sources.items()}
+    gathered = gather(sources, params, converter)
+    questions, text = gathered.questions, gathered.text
     report = report_of(questions, converter)
     with replacing(QUESTIONS, within=Path()) as partial:
         partial.mkdir(parents=True)
@@ -27,6 +27,8 @@ def main() -> None:
             write_jsonl(partial / f"{split}.jsonl", (q.model_dump() for q in questions if q.split == split))
         write_text(partial / "text.txt", "".join(line + "\n" for line in text))
         write_json(partial / "report.json", report)
+    for line in gathered.said:
+        print(f"convert: {line}")
     counts = report["questions"]
     total = {split: sum(kind.get(split, 0) for kind in counts.values()) for split in SPLITS}
     print(

@@ -79,8 +79,8 @@ def copy_project(folder: Path) -> Path:
     (project / "dvc.lock").unlink(missing_ok=True)
     curricula, questions = project / "params/curricula.yaml", project / "params/questions.yaml"
     few = {"train": 300, "validation": 32, "test": 24}
-    edit(questions, "element_values", value={2: few, 3: few})
-    edit(questions, "statements", value=400)
+    edit(questions, "sources", "elements", "element_values", value={2: few, 3: few})
+    edit(questions, "sources", "elements", "statements", value=400)
     edit(curricula, "numerics", "threads", value=1)  # the miniature is too small for more to pay
     edit(curricula, "questions", "difficulty", value=[3])
     edit(curricula, "sampling", "max_new_tokens", value=40)

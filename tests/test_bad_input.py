@@ -42,6 +42,16 @@ def refused(unbuilt: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return refuse
 
 
+OWN = {"type": "jsonl", "files": "questions/*.jsonl"}
+
+
+def own_questions(project: Path) -> Path:
+    """A folder for questions of a user's own, beside the corpus's."""
+    edit(project / "params/questions.yaml", "sources", "own", value=OWN)
+    (project / "data/questions").mkdir()
+    return project / "data/questions"
+
+
 def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
@@ -49,19 +59,17 @@ def files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([{**GOOD, "answer": None}], "line 1: question 'a' has no answer"),
-        ([{key: value for key, value in GOOD.items() if key != "answer"}], "has no answer"),
-        ([GOOD, GOOD], "line 2: the id 'a' stands already in"),
+        ([{**GOOD, "answer": None}], "line 1: column 'answer': the question has no answer"),
+        ([{key: value for key, value in GOOD.items() if key != "answer"}], "line 1: no column 'answer'"),
+        ([GOOD, {**GOOD, "prompt": "?"}], "line 2: the id 'a' stands already in"),
         ([{**GOOD, "answer_type": "numbr"}], "unknown answer type 'numbr'; did you mean 'number'?"),
-        ([{**GOOD, "answer": "five"}], "is a JSON number, this is 'five'"),
-        ([{**GOOD, "sorce": "x"}], "unknown key 'sorce'; did you mean 'source'?"),
+        ([{**GOOD, "answer": "five"}], "the answer 'five' is no number"),
         ([GOOD, {**GOOD, "id": "b", "split": "test"}], "must not be trained on"),
         (["no json"], "line 1"),
     ],
 )
 def test_a_wrong_question(unbuilt: Path, refused: Refused, lines: list[object], message: str) -> None:
-    folder = unbuilt / "data/questions"
-    folder.mkdir()
+    folder = own_questions(unbuilt)
     text = "\n".join(line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines)
     (folder / "own.jsonl").write_text(text, encoding="utf-8")
     found = refused("convert")
@@ -69,19 +77,15 @@ def test_a_wrong_question(unbuilt: Path, refused: Refused, lines: list[object], 
 
 
 def test_invalid_utf8(unbuilt: Path, refused: Refused) -> None:
-    (unbuilt / "data/questions").mkdir()
-    (unbuilt / "data/questions/own.jsonl").write_bytes(b"{}\n\xff\xfe")
+    (own_questions(unbuilt) / "own.jsonl").write_bytes(b"{}\n\xff\xfe")
     assert "own.jsonl, line 2: invalid UTF-8" in refused("convert")
 
 
 def test_an_empty_split(unbuilt: Path, refused: Refused) -> None:
-    for part in ("elements.yaml", "phrasings.yaml"):
-        (unbuilt / "data" / part).unlink()
-    for part in (unbuilt / "data/lists").iterdir():
-        part.unlink()
-    (unbuilt / "data/questions").mkdir()
-    (unbuilt / "data/questions/own.jsonl").write_text(json.dumps(GOOD, ensure_ascii=False))
-    assert "the validation split is empty" in refused("convert")
+    folder = own_questions(unbuilt)
+    edit(unbuilt / "params/questions.yaml", "sources", value={"own": OWN})
+    (folder / "own.jsonl").write_text(json.dumps({**GOOD, "split": "test"}, ensure_ascii=False))
+    assert "the train split is empty" in refused("convert")
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ HARMLESS = {
     "upaya.locks": "who may work, not what comes of it",
     "tasks.launch": "starts the processes that the declared launch asks for",
 }
-# Third-party packages that a stage imports and that make no numbers.
-NO_NUMBERS = {"pydantic", "yaml", "rich", "psutil", "typer"}
+# Third-party packages that a stage imports and that make no numbers; a source says itself which reasoning_gym it is of.
+NO_NUMBERS = {"pydantic", "yaml", "rich", "psutil", "typer", "reasoning_gym"}
 PACKAGES = {"yaml": "pyyaml"}  # where a package is not called as it is imported
 
 
@@ -266,7 +266,10 @@ EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
                  value={"from": "warmup", "regime": "strict", "learning_rate": 1e-4}),
         {"policy@more", "evaluate@more", "page@more"},
     ),
-    "a number of statements": (declared("params/questions.yaml", "statements", value=9), {"convert"}),
+    "a number of statements": (
+        declared("params/questions.yaml", "sources", "elements", "statements", value=9),
+        {"convert"},
+    ),
     # Words, in files that a stage uses and in files that it does not.
     "words in the losses": (said("upaya/training/grpo/loss.py"), POLICIES),
     "words in the warm-up": (said("upaya/training/sft/warmup.py"), {"warmup"}),

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from conftest import ROOT, edit, run
 
-from upaya.corpus.own import OwnQuestion
+from upaya.corpus.sources.rows import Row, entry
 from upaya.declared.curricula import Curricula
+from upaya.declared.questions import FileSource
 from upaya.declared.regimes import RegimesFile
 from upaya.declared.validation import validated
 from upaya.errors import UserError
@@ -43,11 +44,13 @@ def test_no_policy_regime_model_or_question_has_such_a_name(name: str) -> None:
         (Curricula, {**curricula, "model": name}, "model"),
         (Curricula, {**curricula, "launch": name}, "launch"),
         (RegimesFile, {**regimes, "regimes": {**regimes["regimes"], name: regimes["regimes"]["strict"]}}, "regimes."),
-        (OwnQuestion, {**question, "id": name}, "id"),
     ]:
         with pytest.raises(UserError, match="is no name: a name begins with") as refused:
             validated(model, declared, "here")
         assert f"here: key '{key}" in str(refused.value)
+    if name:  # a question without an id is given one
+        with pytest.raises(UserError, match=r"here: column 'id': .* is no name: a name begins with"):
+            entry(Row({**question, "id": name}, "here"), "mine", FileSource(type="jsonl", files="mine.jsonl"), "mine")
 
 
 def test_a_command_in_a_policys_name_is_not_run(project: Path) -> None:

@@ -6,23 +6,31 @@ import pytest
 
 from upaya.corpus.answers import is_exact, parse
 from upaya.corpus.authored import Corpus
-from upaya.corpus.making import make, statements
-from upaya.corpus.questions import SPLITS
+from upaya.corpus.gathering import gather
+from upaya.corpus.questions import SPLITS, Question
 from upaya.corpus.script import Converter
-from upaya.declared.questions import QuestionParams
+from upaya.corpus.sources.corpus import CorpusOfElements
+from upaya.declared.questions import CorpusSource, QuestionParams
 from upaya.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 CONVERTER = Converter(ROOT / "params/opencc.json")
 CORPUS = Corpus(ROOT / "corpus")
-PARAMS = QuestionParams(
-    seed=1,
+SOURCE = CorpusSource(
+    type="corpus",
     statements=10,
     element_values={n: {"train": 200, "validation": 20, "test": 40} for n in (2, 8)},
     other_kinds={"train": 0.7, "validation": 0.1, "test": 0.2},
     held_out_phrasings=0.25,
 )
-QUESTIONS = make(CORPUS, PARAMS, CONVERTER)
+
+
+def made(source: CorpusSource = SOURCE, seed: int = 1) -> list[Question]:
+    params = QuestionParams(seed=seed, sources={"elements": source})
+    return gather({"elements": CorpusOfElements(CORPUS, source, seed)}, params, CONVERTER).questions
+
+
+QUESTIONS = made()
 
 
 def test_no_tested_combination_is_trained_on() -> None:
@@ -93,13 +101,13 @@ def test_prompts_are_simplified_and_originals_are_kept() -> None:
 
 
 def test_the_same_seed_makes_the_same_questions_and_another_others() -> None:
-    assert make(CORPUS, PARAMS, CONVERTER) == QUESTIONS
-    assert make(CORPUS, PARAMS.model_copy(update={"seed": 2}), CONVERTER) != QUESTIONS
+    assert made() == QUESTIONS
+    assert made(seed=2) != QUESTIONS
 
 
 def test_the_text_for_pretraining_asks_nothing() -> None:
-    text = "".join(statements(CORPUS, CONVERTER, 1, 500))
-    assert "？" not in text and "<" not in text and "请" not in text
+    text = "".join(CorpusOfElements(CORPUS, SOURCE.model_copy(update={"statements": 500}), 1).text())
+    assert "？" not in text and "<" not in text and "請" not in text
 
 
 @pytest.mark.parametrize(
@@ -117,4 +125,4 @@ def test_ambiguity_on_the_way_back_is_counted() -> None:
 
 def test_more_axes_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match=r"element_values\.99"):
-        make(CORPUS, PARAMS.model_copy(update={"element_values": {99: PARAMS.element_values[2]}}), CONVERTER)
+        made(SOURCE.model_copy(update={"element_values": {99: SOURCE.element_values[2]}}))

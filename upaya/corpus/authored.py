@@ -1,4 +1,4 @@
-"""The authored corpus (Traditional Chinese): elements under the gates, numbered lists, phrasings, own questions.
+"""The authored corpus (Traditional Chinese): elements under the gates, numbered lists, phrasings.
 
 A corpus is a folder with any of
     elements.yaml      elements, and the axes (諸門) on which each has a value
@@ -6,7 +6,6 @@ A corpus is a folder with any of
     synonyms.yaml      names of one and the same dharma, so that no "no" question denies a synonym
     disjoint.yaml      pairs of themes (file names under lists/) that share no dharma: where wrong choices come from
     phrasings.yaml     how the questions of each kind are worded
-    questions/*.jsonl  finished questions of the user's own
 """
 
 from collections.abc import Sequence
@@ -164,9 +163,11 @@ class Corpus:
         )
         phrasings = folder / "phrasings.yaml"
         self.phrasings = load_yaml(phrasings, Phrasings) if self.elements or self.lists else None
-        self.own_questions = sorted(folder.glob("questions/*.jsonl"))
-        if not (self.elements or self.lists or self.own_questions):
-            raise UserError(f"{folder}: holds neither elements.yaml nor lists/*.yaml nor questions/*.jsonl")
+        if not (self.elements or self.lists):
+            raise UserError(
+                f"{folder}: holds neither elements.yaml nor lists/*.yaml; where all questions are of your own, "
+                "params/questions.yaml needs no source of type `corpus`"
+            )
 
     def _add_lists(self, file: Path) -> None:
         for entry in load_yaml(file, list[NumberedList]):

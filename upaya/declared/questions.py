@@ -1,14 +1,18 @@
-"""params/questions.yaml: how the questions are made."""
+"""params/questions.yaml: where the questions come from and how they are made.
 
-from typing import Self
+A source has a name and a type. What its type wants is declared here and nowhere else.
+"""
 
-from pydantic import Field, model_validator
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
-from upaya.declared.validation import Declared
+from pydantic import AfterValidator, Field, model_validator
+
+from upaya.declared.validation import Declared, Name
 
 
-class Fractions(Declared):
-    """Shares of the lists whose questions go to each split."""
+class Shares(Declared):
+    """Shares of the keys whose questions go to each split."""
 
     train: float = Field(gt=0)
     validation: float = Field(gt=0)
@@ -29,15 +33,111 @@ class Counts(Declared):
     test: int = Field(gt=0)
 
 
-class QuestionParams(Declared):
-    """params/questions.yaml: how the questions are made."""
+def _below_data(path: str) -> str:
+    """What a stage reads shall be known to DVC, which watches data/."""
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ValueError("expected a path below data/, as data.dvc brings it there: questions/mine.csv")
+    return path
 
-    seed: int
+
+BelowData = Annotated[str, AfterValidator(_below_data)]
+
+
+class CorpusSource(Declared):
+    """The authored corpus: elements under the gates, numbered lists (upaya/corpus/authored.py)."""
+
+    type: Literal["corpus"]
     statements: int = Field(ge=0, description="lines of plain text for pre-training")
     element_values: dict[int, Counts] = Field(
         min_length=1, description="number of axes asked for at once (the difficulty dial) → numbers of questions"
     )
-    other_kinds: Fractions
+    other_kinds: Shares
     held_out_phrasings: float = Field(
         ge=0, le=1, description="share of validation and test questions in wordings held out for them"
     )
+
+
+class Fields(Declared):
+    """Which column is what. A column under its usual name here need not be declared, and need not be there but for
+    `question` and `answer`; one inside another is `outer.inner`."""
+
+    question: str = Field(
+        default="prompt", description="a column, or a text with columns in braces: '{context}\\n{question}'"
+    )
+    answer: str = "answer"
+    choices: str | list[str] | None = Field(
+        default=None,
+        description="of a multiple choice: the column with the list, or a column for each; shown as A., B., …",
+    )
+    type: str = "answer_type"
+    split: str = "split"
+    key: str = "key"
+    kind: str = "kind"
+    id: str = "id"
+    difficulty: str = "difficulty"
+    reasoning: str = "reasoning"
+    source: str = "source"
+
+
+class After(Declared):
+    """The answer is what follows the last of these marks: '####' in GSM8K."""
+
+    after: str = Field(min_length=1)
+
+
+class Rows(Declared):
+    """What all sources of rows have."""
+
+    fields: Fields = Fields()
+    answer_type: str | None = Field(default=None, description="of all answers, where no column says it")
+    answer_in: Literal["whole", "boxed"] | After = Field(
+        default="whole", description="where in its column the answer stands"
+    )
+    shares: Shares = Field(
+        default_factory=lambda: Shares(train=0.8, validation=0.1, test=0.1),
+        description="of questions without a split; a split that a source lacks is taken from its training questions",
+    )
+    script: Literal["traditional", "as written"] = Field(
+        default="traditional", description="`as written` where OpenCC shall change nothing, as in Japanese"
+    )
+
+
+class FileSource(Rows):
+    """Files below data/."""
+
+    type: Literal["jsonl", "csv", "parquet"]
+    files: BelowData = Field(description="a path or a pattern: questions/*.csv")
+
+
+class HuggingFaceSource(Rows):
+    """A dataset of the hub at a revision, or in a folder below data/ (saved to disk, or its files)."""
+
+    type: Literal["huggingface"]
+    dataset: BelowData
+    config: str | None = None
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$", description="of a dataset of the hub")
+    splits: dict[Literal["train", "validation", "test"], str] = Field(
+        default_factory=dict, description="ours → theirs; without it those whose names say it"
+    )
+
+
+class ReasoningGymSource(Rows):
+    """A dataset that reasoning-gym generates."""
+
+    type: Literal["reasoning_gym"]
+    dataset: str
+    version: str = Field(description="of reasoning-gym: another may generate other questions")
+    size: int = Field(gt=0)
+    seed: int = 0
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+AnySource = Annotated[CorpusSource | FileSource | HuggingFaceSource | ReasoningGymSource, Field(discriminator="type")]
+
+
+class QuestionParams(Declared):
+    """params/questions.yaml."""
+
+    seed: int
+    sources: dict[Name, AnySource] = Field(min_length=1)

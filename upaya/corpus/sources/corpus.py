@@ -1,4 +1,4 @@
-"""How questions are made from a corpus and split, and the plain text that a base model reads.
+"""The authored corpus as a source: how questions are made from it and split, and the text that a base model reads.
 
 Splits are by fact combination (`key`): an element with an ordered tuple of axes, or a list asked in one way. All
 questions with one key are in one split, so no combination of a test question was ever trained on."""
@@ -14,15 +14,15 @@ from pydantic import BaseModel
 
 from upaya.corpus.answers import Answer, AnswerType, render
 from upaya.corpus.authored import Axis, Corpus, NumberedList, Phrasing
-from upaya.corpus.own import _converted, _own
-from upaya.corpus.questions import SPLITS, Question, Split
-from upaya.corpus.script import Converter
-from upaya.declared.questions import Counts, Fractions, QuestionParams
+from upaya.corpus.questions import SPLITS, Split
+from upaya.corpus.sources.entry import Entry
+from upaya.corpus.splitting import shared_out
+from upaya.declared.questions import CorpusSource, Counts
 from upaya.errors import UserError, nearest
 
 
 class Draft(BaseModel):
-    """A question in Traditional Chinese before conversion and splitting."""
+    """A question of the corpus before it is worded and split."""
 
     kind: str
     key: str
@@ -36,46 +36,50 @@ class Draft(BaseModel):
     choices: list[list[str]] = []
 
 
-def make(corpus: Corpus, params: QuestionParams, converter: Converter) -> list[Question]:
-    """All questions of a corpus, in a fixed order; the same corpus and params give the same questions.
+class CorpusOfElements:
+    """The authored corpus as a source. Args: seed: of all draws."""
 
-    Raises UserError where a split stays empty or an own question is wrong.
-    """
-    questions = [*_generated(corpus, params, converter), *_own(corpus, converter)]
-    seen: dict[str, Question] = {}
-    for question in questions:
-        if question.id in seen:
-            raise UserError(f"{corpus.folder}: two questions have the id {question.id!r}; ids are unique")
-        seen[question.id] = question
-    for split in SPLITS:
-        if not any(question.split == split for question in questions):
-            raise UserError(
-                f"{corpus.folder}: the {split} split is empty. Ask for more questions in params/questions.yaml, or "
-                f"give questions of your own the split {split!r}."
-            )
-    return questions
+    def __init__(self, corpus: Corpus, declared: CorpusSource, seed: int) -> None:
+        self.corpus, self.declared, self.seed = corpus, declared, seed
+
+    def entries(self) -> Iterator[Entry]:
+        """Those of elements and of lists, split and worded. Raises UserError for more than there can be."""
+        return _generated(self.corpus, self.declared, self.seed)
+
+    def text(self) -> Iterator[str]:
+        """The corpus's facts as plain declarative lines: what a base model reads before it is ever asked.
+
+        Questions, their wordings and the tags of a completion are absent, so a base model knows the terms and not the
+        task.
+        """
+        corpus, rng = self.corpus, random.Random(f"{self.seed}/statements")
+        makers = 3 * [_stated_facts] * bool(corpus.elements) + [_stated_list] * bool(corpus.lists)
+        return (rng.choice(makers)(corpus, rng) for _ in range(self.declared.statements if makers else 0))
+
+    def unread(self) -> Iterator[str]:
+        return iter(())
 
 
-def _generated(corpus: Corpus, params: QuestionParams, converter: Converter) -> Iterator[Question]:
+def _generated(corpus: Corpus, params: CorpusSource, seed: int) -> Iterator[Entry]:
     # A generator of its own for each purpose: more questions of one kind leave those of the others as they were.
     drafts: dict[Split, list[Draft]] = {split: [] for split in SPLITS}
     if corpus.elements:
         for n, counts in params.element_values.items():
-            _split_by_count(drafts, _element_values(corpus, n, params), counts, n)
+            _split_by_count(drafts, _element_values(corpus, n, seed), counts, n)
     for kind, generate in LIST_KINDS.items():
         by_key: dict[str, list[Draft]] = defaultdict(list)
-        for draft in generate(corpus, random.Random(f"{params.seed}/{kind}")):
+        for draft in generate(corpus, random.Random(f"{seed}/{kind}")):
             by_key[draft.key].append(draft)
-        for split, keys in _shares(sorted(by_key), params.other_kinds, random.Random(f"{params.seed}/{kind}/split")):
+        for split, keys in shared_out(sorted(by_key), params.other_kinds, random.Random(f"{seed}/{kind}/split")):
             drafts[split] += chain.from_iterable(by_key[key] for key in keys)
     for split in SPLITS:
         numbers: dict[str, int] = defaultdict(int)
-        rng = random.Random(f"{params.seed}/{split}/phrasing")
+        rng = random.Random(f"{seed}/{split}/phrasing")
         for draft in drafts[split]:
             assert corpus.phrasings
             phrasing = _phrasing(getattr(corpus.phrasings, draft.kind), split, params.held_out_phrasings, rng)
             name = f"{draft.kind}-{draft.difficulty}" if draft.kind == "element_values" else draft.kind
-            yield _worded(draft, phrasing, split, f"{name}-{split}-{numbers[name]:05d}", converter)
+            yield _worded(draft, phrasing, split, f"{name}-{split}-{numbers[name]:05d}")
             numbers[name] += 1
 
 
@@ -86,7 +90,7 @@ def _phrasing(phrasings: list[Phrasing], split: Split, held_out_share: float, rn
     return rng.choice(held_out if use_held_out else trained)
 
 
-def _worded(draft: Draft, phrasing: Phrasing, split: Split, identity: str, converter: Converter) -> Question:
+def _worded(draft: Draft, phrasing: Phrasing, split: Split, identity: str) -> Entry:
     def part(match: re.Match[str]) -> str:
         if match.group(1) not in draft.parts:
             raise UserError(
@@ -94,23 +98,21 @@ def _worded(draft: Draft, phrasing: Phrasing, split: Split, identity: str, conve
             )
         return draft.parts[match.group(1)]
 
-    prompt = re.sub(r"\{(\w+)\}", part, phrasing.text)
-    return Question(
-        id=identity,
+    return Entry(
+        prompt=re.sub(r"\{(\w+)\}", part, phrasing.text),
+        answer=draft.answer,
+        answer_type=draft.answer_type,
         kind=draft.kind,
+        place=identity,
+        source=draft.source,
         split=split,
         key=draft.key,
-        prompt=converter.simplify(prompt),
-        answer=_converted(draft.answer, converter),
-        answer_type=draft.answer_type,
-        reasoning=converter.simplify(draft.reasoning),
-        source=draft.source,
+        id=identity,
         difficulty=draft.difficulty,
+        reasoning=draft.reasoning,
         held_out_phrasing=phrasing.held_out is not None,
-        skills=[converter.simplify(skill) for skill in draft.skills],
-        choices=[[converter.simplify(choice) for choice in choices] for choices in draft.choices],
-        prompt_traditional=prompt,
-        answer_traditional=draft.answer,
+        skills=draft.skills,
+        choices=draft.choices,
     )
 
 
@@ -130,13 +132,15 @@ def source_text(treatise: str, fascicles: Sequence[int | None]) -> str:
     return treatise + (f"卷{'、'.join(cn2an.an2cn(fascicle) for fascicle in known)}" if known else "")
 
 
-def _element_values(corpus: Corpus, n: int, params: QuestionParams) -> Iterator[Draft]:
+def _element_values(corpus: Corpus, n: int, seed: int) -> Iterator[Draft]:
     """An endless stream of distinct (element, ordered n axes), until all are out."""
     elements = corpus.elements
     assert elements
     if n > len(elements.axes):
-        raise UserError(f"params/questions.yaml: key 'element_values.{n}': the corpus has {len(elements.axes)} axes")
-    rng = random.Random(f"{params.seed}/element_values/{n}")
+        raise UserError(
+            f"params/questions.yaml: key 'element_values.{n}' of the corpus: the corpus has {len(elements.axes)} axes"
+        )
+    rng = random.Random(f"{seed}/element_values/{n}")
     possible = len(elements.elements)
     for taken in range(n):
         possible *= len(elements.axes) - taken
@@ -177,8 +181,8 @@ def _split_by_count(drafts: dict[Split, list[Draft]], stream: Iterator[Draft], c
             if draft is None:
                 wanted = counts.train + counts.validation + counts.test
                 raise UserError(
-                    f"params/questions.yaml: key 'element_values.{n}': {wanted} questions on {n} axes asked for, there "
-                    "are fewer distinct ones; ask for fewer questions or more axes"
+                    f"params/questions.yaml: key 'element_values.{n}' of the corpus: {wanted} questions on {n} axes "
+                    "asked for, there are fewer distinct ones; ask for fewer questions or more axes"
                 )
             drafts[split].append(draft)
 
@@ -280,25 +284,6 @@ LIST_KINDS: dict[str, Callable[[Corpus, random.Random], Iterator[Draft]]] = {
     "list_of_member": _list_of_member,
     "membership": _membership,
 }
-
-
-def _shares(keys: list[str], fractions: Fractions, rng: random.Random) -> Iterator[tuple[Split, list[str]]]:
-    rng.shuffle(keys)
-    test = round(len(keys) * fractions.test)
-    validation = round(len(keys) * fractions.validation)
-    yield "test", sorted(keys[:test])
-    yield "validation", sorted(keys[test : test + validation])
-    yield "train", sorted(keys[test + validation :])
-
-
-def statements(corpus: Corpus, converter: Converter, seed: int, lines: int) -> list[str]:
-    """The corpus's facts as plain declarative lines (Simplified): what a base model reads before it is ever asked.
-
-    Questions, their wordings and the tags of a completion are absent, so a base model knows the terms and not the task.
-    """
-    rng = random.Random(f"{seed}/statements")
-    makers = 3 * [_stated_facts] * bool(corpus.elements) + [_stated_list] * bool(corpus.lists)
-    return [converter.simplify(rng.choice(makers)(corpus, rng)) for _ in range(lines if makers else 0)]
 
 
 def _stated_facts(corpus: Corpus, rng: random.Random) -> str:
