@@ -19,6 +19,7 @@ from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
 from upaya.records import event_text, verified
 from upaya.rewards.regimes import check_all
+from upaya.measuring.slope import flat_ones, lenient_ones, slopes
 from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
 from upaya.training.steps.adapters import add_lora
@@ -60,6 +61,9 @@ def main(name: str) -> None:
     made_from = {**params.model_dump(exclude={"launch"}), **regimes.model_dump(), **model.model_dump()}
     stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, made_from, declared_as="policy")
     questions = read(QUESTIONS, "train", declared.questions or params.questions)
+    plain = {declared.regime: regimes.reward} if isinstance(regimes.reward, Regime) else {}
+    for line in flat_ones(slopes(plain, questions), lenient_ones(plain)):
+        console.print(f"{name}: {line}")
     sampling = params.sampling.changed(declared.sampling)
     room = Room([question.prompt for question in questions], sampling.max_new_tokens)
     policy = load(POLICIES / declared.from_, model, room)

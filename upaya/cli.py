@@ -125,6 +125,26 @@ def compare() -> None:
 
 
 @app.command()
+def adopt(
+    data: str = typer.Argument(help="a .jsonl, .csv, .tsv or .parquet file, or a folder with a dataset"),
+    name: str = typer.Option("", help="what the questions are called; else after the file"),
+    question: str = typer.Option("", help="the column of the questions, or a text with columns in braces"),
+    answer: str = typer.Option("", help="the column of the answers"),
+    answer_type: str = typer.Option("", help="of the answers: number, term, text, …"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="show what would change, and change nothing"),
+) -> None:
+    """Questions of your own: look at them, and change params/ so that `make run` trains on them.
+
+    upaya adopt sums.jsonl --dry-run
+    upaya adopt quiz.csv --name quiz --answer Correct
+    """
+    from upaya.operating.adopting import adopt as adopt_data
+
+    told = {"question": question, "answer": answer, "answer_type": answer_type}
+    adopt_data(data, name or Path(data).stem, {key: value for key, value in told.items() if value}, dry_run)
+
+
+@app.command()
 def plan(
     policy: str = typer.Argument("lenient-strict", help="a policy of params/curricula.yaml"),
     model: str = typer.Option("", help="a file under params/models/; the chosen one where none is given"),

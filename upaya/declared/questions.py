@@ -70,14 +70,14 @@ class Fields(Declared):
         default=None,
         description="of a multiple choice: the column with the list, or a column for each; shown as A., B., …",
     )
-    type: str = "answer_type"
-    split: str = "split"
-    key: str = "key"
-    kind: str = "kind"
-    id: str = "id"
-    difficulty: str = "difficulty"
-    reasoning: str = "reasoning"
-    source: str = "source"
+    type: str | None = "answer_type"
+    split: str | None = "split"
+    key: str | None = "key"
+    kind: str | None = "kind"
+    id: str | None = "id"
+    difficulty: str | None = "difficulty"
+    reasoning: str | None = "reasoning"
+    source: str | None = "source"
 
 
 class After(Declared):

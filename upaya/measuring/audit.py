@@ -15,6 +15,7 @@ from rich.table import Table
 from upaya.corpus.answers import parse
 from upaya.corpus.questions import Question, read
 from upaya.declared.audit import AuditParams, Limits
+from upaya.declared.curricula import load_curricula
 from upaya.declared.regimes import Regime
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError, nearest
@@ -22,6 +23,7 @@ from upaya.files import replacing, write_json
 from upaya.paths import AUDIT, AUDIT_PARAMS, QUESTIONS
 from upaya.rewards.components import component
 from upaya.rewards.regimes import check, levels, load_regimes, reward_of_text
+from upaya.measuring.slope import Slope, flat_ones, lenient_ones, slopes
 from upaya.rewards.specimens import TYPICAL, Kind, degenerate, perturbed
 from upaya.terminal import console
 
@@ -126,6 +128,18 @@ def show_rungs(paid: Mapping[str, Mapping[str, float]]) -> None:
     console.print(table, soft_wrap=False)
 
 
+def show_slopes(found: Sequence[Slope]) -> None:
+    """Print how many rewards each regime knows for wrong answers, by kind."""
+    table = Table(title="different rewards for wrong answers in the right form, by kind of question")
+    table.add_column("kind")
+    table.add_column("answers")
+    for regime in found[0].levels:
+        table.add_column(regime, justify="right")
+    for slope in found:
+        table.add_row(slope.kind, ", ".join(slope.answer_types), *(f"{n:.0f}" for n in slope.levels.values()))
+    console.print(table, soft_wrap=False)
+
+
 def audited_questions(count: int) -> Sequence[Question]:
     """Validation questions of all kinds in equal parts; the built-in typical ones before any are made."""
     if not (QUESTIONS / "validation.jsonl").exists():
@@ -196,14 +210,21 @@ def draw(findings: Sequence[Finding], path: Path) -> None:
 
 def run() -> bool:
     """Audit the declared regimes, print and write what is found; whether no hack pays more than is declared."""
-    regimes = load_regimes().plain
+    declared = load_regimes()
+    regimes = declared.plain
     params = load_yaml(AUDIT_PARAMS, AuditParams)
     questions = audited_questions(params.questions)
     findings = audit(regimes, questions, params)
     show(findings, len(questions))
     paid = rungs(regimes, questions)
     show_rungs(paid)
+    sloped = slopes(regimes, questions)
+    show_slopes(sloped)
+    trained = {policy.regime for policy in load_curricula(declared).policies.values()}
+    for line in flat_ones(sloped, [name for name in lenient_ones(regimes) if name in trained]):
+        console.print(line)
     draw(findings, AUDIT / "audit.png")
-    write_json(AUDIT / "audit.json", {"regimes": [vars(finding) for finding in findings], "components": paid})
+    found = [vars(finding) for finding in findings]
+    write_json(AUDIT / "audit.json", {"regimes": found, "components": paid, "slopes": [vars(each) for each in sloped]})
     console.print(f"audit: {AUDIT / 'audit.png'}, {AUDIT / 'audit.json'}")
     return not any(finding.payers for finding in findings)

@@ -232,5 +232,6 @@ def recommend(dead: Mapping[str, Mapping[int, Dead]], reach: Reach, group_size: 
     return Recommendation(
         choice="warm up longer",
         text=f"warm up longer: only {lenient:.0%} of groups of {group_size} are live under {params.lenient} (enough "
-        f"from {params.enough_live:.0%} on)",
+        f"from {params.enough_live:.0%} on), and {strict:.0%} hold both right and wrong completions. Where the two are "
+        "alike, partial credit has no slope on these questions: `upaya audit` says what would have one",
     )

@@ -1,0 +1,180 @@
+"""`upaya adopt`: from a file of questions and answers to params/ that make sense of it; has lenient a slope there?"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+from test_sources import written
+
+from upaya.corpus.answers import ANSWER_TYPES
+from upaya.corpus.gathering import gather
+from upaya.corpus.questions import Question
+from upaya.corpus.script import Converter
+from upaya.corpus.sources.opened import opened
+from upaya.corpus.sources.rows import Row
+from upaya.declared.curricula import load_curricula
+from upaya.declared.questions import QuestionParams
+from upaya.declared.validation import load_yaml
+from upaya.errors import UserError
+from upaya.operating.adopting import SLOPED, adopt
+from upaya.operating.looking import seen
+from upaya.paths import QUESTION_PARAMS
+from upaya.rewards.regimes import load_regimes
+from upaya.measuring.slope import flat_ones, lenient_ones, slopes, wrong_answers
+from upaya.rewards.specimens import TYPICAL, is_right
+
+SUMS = [{"question": f"{a} + {b} =", "answer": str(a + b), "level": 1} for a in range(20) for b in range(20)]
+
+
+def rows(*values: dict[str, Any]) -> list[Row]:
+    return [Row(each, f"row {number}") for number, each in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("values", "fields", "answer_type", "answer_in"),
+    [
+        ([{"question": "?", "answer": "4"}, {"question": "!", "answer": "15"}], {}, "number", None),
+        ([{"Problem": "?", "Solution": r"so \boxed{4}"}],
+         {"question": "Problem", "answer": "Solution"}, "number", "boxed"),
+        ([{"question": "?", "answer": "thus #### 72"}], {}, "number", {"after": "####"}),
+        ([{"q": "?", "a": True}], {"question": "q", "answer": "a"}, None, None),
+        ([{"prompt": "?", "target": ["a", "b"]}], {"question": "prompt", "answer": "target"}, None, None),
+        ([{"prompt": "?", "answer": "Paris"}, {"prompt": "!", "answer": "Rome"}], {"question": "prompt"}, "term", None),
+        ([{"prompt": "?", "answer": "yes"}, {"prompt": "!", "answer": "no"}], {"question": "prompt"}, "boolean", None),
+        ([{"stem": "?", "choices": ["x", "y"], "answerKey": "B"}],
+         {"question": "stem", "choices": "choices", "answer": "answerKey"}, None, None),
+        ([{"Question": "?", "option_a": "x", "option_b": "y", "correct": "a"}],
+         {"question": "Question", "choices": ["option_a", "option_b"], "answer": "correct"}, None, None),
+        ([{"prompt": "?", "answer": 1, "set": "dev", "level": "3"}],
+         {"question": "prompt", "split": "set", "difficulty": "level"}, None, None),
+        ([{"prompt": "?", "answer": 1, "kind": "a b", "id": "x/y"}],
+         {"question": "prompt", "kind": None, "id": None}, None, None),
+    ],
+)  # fmt: skip
+def test_what_can_be_seen_is_not_asked(
+    values: list[dict[str, Any]], fields: dict[str, Any], answer_type: str | None, answer_in: object
+) -> None:
+    found = seen(rows(*values), {})
+    assert found.fields == {"question": "question", "answer": "answer"} | fields
+    assert (found.answer_type, found.answer_in) == (answer_type, answer_in)
+
+
+def test_what_cannot_be_seen_is_asked_for() -> None:
+    with pytest.raises(UserError, match="which column is the answer"):
+        seen(rows({"question": "?", "foo": 1}), {})
+    assert seen(rows({"question": "?", "foo": "1"}), {"answer": "foo", "answer_type": "term"}).answer_type == "term"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As much of one as adopting takes."""
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    shutil.copy(ROOT / "data.dvc", tmp_path)
+    (tmp_path / "corpus").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_file_is_adopted_in_one_change_that_is_shown_first(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path_factory.mktemp("away") / "sums.csv", SUMS)
+    before = contents(checkout)
+    adopt(str(file), "sums", {}, dry_run=True)
+    assert contents(checkout) == before
+    said = capsys.readouterr().out
+    for shown in (
+        "+  sums:",
+        "+      closeness: {weight: 0.95}",
+        "-  answers: drawn",
+        "nothing was changed",
+        "320 to train",
+    ):
+        assert shown in said
+    adopt(str(file), "sums", {}, dry_run=False)
+    assert (checkout / "corpus/questions/sums.csv").read_bytes() == file.read_bytes()
+    regimes = load_regimes()
+    curricula = load_curricula(regimes)
+    assert curricula.questions.kinds == ["sums"] and curricula.warmup.answers == "right"
+    assert "easy-first" not in {*curricula.policies, *curricula.compare} and "lenient-strict" in curricula.policies
+    assert (
+        regimes.plain["lenient"] == regimes.measured["lenient"] and "closeness" in regimes.plain["lenient"].components
+    )
+    # What convert makes of it is what was foretold, and lenient has a slope on it.
+    params = load_yaml(QUESTION_PARAMS, QuestionParams)
+    made = gather({"sums": opened("sums", params.sources["sums"], Path("corpus"), params.seed)}, params, Converter())
+    assert len(made.questions) == 400
+    assert not flat_ones(slopes(regimes.plain, made.questions), ["lenient"])
+    assert "# Reward regimes." in Path("params/regimes.yaml").read_text()  # comments are kept
+    written(checkout / "lists.jsonl", [{"prompt": f"{n}?", "answer": [str(n), "x"]} for n in range(400)])
+    adopt("lists.jsonl", "lists", {}, dry_run=False)
+    assert {"positions", "format"} == load_regimes().plain["lenient"].components.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "x", "expected a file that ends in .jsonl, .csv, .tsv, .parquet"),
+        ("none.csv", None, "no such file or folder"),
+        ("a.jsonl", "", "is empty"),
+        ("a.jsonl", '{"question": "?", "answer": 1}\n' * 3, "the validation split is empty"),
+        ("a.jsonl", "".join(json.dumps({"question": f"{n}?", "answer": "x"}) + "\n" for n in range(50)), "all 50 answers"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_curriculum_changes_nothing(checkout: Path, name: str, content: str | None, message: str) -> None:
+    if content is not None:
+        (checkout / name).write_text(content)
+    before = contents(checkout)
+    with pytest.raises(UserError, match=message):
+        adopt(name, "mine", {}, dry_run=False)
+    assert contents(checkout) == before
+
+
+def test_every_type_of_answer_has_a_component_that_rises_toward_right_or_is_known_to_have_none() -> None:
+    """So that what `adopt` writes for a type has a slope on questions of that type."""
+    regimes = load_regimes(ROOT / "params/regimes.yaml").plain
+    for question in TYPICAL:
+        (slope,) = slopes(regimes, [question])
+        if question.answer_type in SLOPED:
+            assert SLOPED[question.answer_type] in slope.components, question.answer_type
+        else:
+            assert question.answer_type in ("boolean", "choice") and not slope.components
+    assert {question.answer_type for question in TYPICAL} == set(ANSWER_TYPES)
+
+
+def numbers() -> list[Question]:
+    typical = next(question for question in TYPICAL if question.answer_type == "number")
+    return [typical.model_copy(update={"id": str(n), "answer": n, "kind": "sums"}) for n in range(40)]
+
+
+def test_a_lenient_regime_without_a_slope_is_named_with_its_cure() -> None:
+    regimes = load_regimes(ROOT / "params/regimes.yaml").plain
+    assert "lenient" in lenient_ones(regimes) and "strict" not in lenient_ones(regimes)
+    said = flat_ones(slopes(regimes, numbers()), ["lenient"])
+    assert (
+        len(said) == 1 and "lenient tell wrong answers no more apart than strict" in said[0] and "closeness" in said[0]
+    )
+    shipped = [question for question in TYPICAL if question.answer_type == "ordered_list"]
+    assert not flat_ones(slopes(regimes, shipped), ["lenient"])
+
+
+def test_wrong_answers_are_wrong_and_in_form() -> None:
+    for question in [*TYPICAL, *numbers()]:
+        texts = wrong_answers(question, numbers())
+        assert texts and not any(is_right(text, question) for text in texts)
+
+
+def test_adopting_keeps_what_yaml_means(checkout: Path) -> None:
+    """An anchor that stands for one regime in several places still does."""
+    written(checkout / "sums.jsonl", SUMS)
+    adopt("sums.jsonl", "sums", {}, dry_run=False)
+    content = YAML().load(Path("params/regimes.yaml").read_text())
+    assert content["regimes"]["annealed"]["start"] is content["regimes"]["lenient"] is content["measured"]["lenient"]

@@ -1,0 +1,235 @@
+"""`upaya adopt FILE`: somebody's own questions made those of this checkout, in one consistent change of params/."""
+
+import difflib
+import math
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from upaya.corpus.gathering import Gathered, gather
+from upaya.corpus.questions import SPLITS, Question
+from upaya.corpus.script import Converter
+from upaya.corpus.sources.files import file_rows
+from upaya.corpus.sources.huggingface import huggingface_rows
+from upaya.corpus.sources.rows import Row, RowSource
+from upaya.declared.curricula import load_curricula
+from upaya.declared.questions import FileSource, HuggingFaceSource, QuestionParams
+from upaya.declared.regimes import RegimesFile
+from upaya.declared.validation import Name, load_yaml, read_yaml, validated
+from upaya.errors import UserError
+from upaya.files import write_text
+from upaya.operating.looking import seen
+from upaya.paths import CURRICULA, DATA_POINTER, QUESTION_PARAMS, REGIMES
+from upaya.rewards.components import BY_ITEM
+from upaya.rewards.regimes import load_regimes
+from upaya.measuring.slope import flat_ones, slopes
+from upaya.terminal import console
+
+TYPES = {".jsonl": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+# What a step nearer to right is, by the type of the answers; of a choice or a yes there is none.
+SLOPED = {
+    "number": "closeness", "ordered_list": "positions", "set": "positions", "term": "similarity", "text": "similarity",
+    "json": "similarity", "math": "similarity",
+}  # fmt: skip
+SHIPPED = "positions"  # what the shipped regimes give partial credit by, and what is of no use where there is no slope
+ROOM = 16  # tokens; a completion's length is rounded up to a multiple
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is adopted. Attributes: at: below the corpus's folder. rows: read from where it is now."""
+
+    source: Path
+    at: Path
+    declared: dict[str, Any]
+    rows: list[Row]
+
+
+def adopt(what: str, name: str, columns: Mapping[str, str], dry_run: bool) -> None:
+    """Look at the data, change params/ accordingly, print what changes and what that leads to.
+
+    Args:
+        what: a file, a folder with a dataset.
+        columns: `question`, `answer`, `answer_type` as the user knows them better.
+
+    Raises:
+        UserError: the data are no questions as they stand, and what to do about it. Nothing is changed then.
+    """
+    validated(Name, name, "--name")
+    found = _located(Path(what), name)
+    looked = seen(found.rows, columns)
+    for line in looked.said:
+        console.print(f"{name}: {line}", markup=False)
+    declared = {**found.declared, **looked.declared}
+    gathered = _tried(name, declared, found)
+    for line in gathered.said:
+        console.print(line, markup=False)
+    texts = _changed(name, declared, gathered.questions)
+    regimes = _checked(texts)
+    for path, text in texts.items():
+        before = path.read_text().splitlines(keepends=True)
+        diff = difflib.unified_diff(before, text.splitlines(keepends=True), f"{path} as it is", f"{path} as it will be")
+        console.print("".join(diff), markup=False, highlight=False, end="")
+    for line in flat_ones(slopes(regimes.plain, gathered.questions), ["lenient"]):
+        console.print(line, markup=False)
+    _foretell(gathered.questions)
+    if dry_run:
+        console.print("nothing was changed (--dry-run)")
+        return
+    if found.source.resolve() != found.at.resolve():
+        found.at.parent.mkdir(parents=True, exist_ok=True)
+        if found.source.is_dir():
+            shutil.copytree(found.source, found.at, dirs_exist_ok=True)
+        else:
+            shutil.copy(found.source, found.at)
+        console.print(f"{found.source} is copied to {found.at}, which DVC watches; `git add` it to keep it")
+    for path, text in texts.items():
+        write_text(path, text)
+    console.print("`make run` builds it; `git checkout params` takes the change of params/ back")
+
+
+def _located(source: Path, name: str) -> Found:
+    """Read what there is, and say where it is to be. Raises UserError."""
+    corpus = Path(read_yaml(DATA_POINTER)["deps"][0]["path"])
+    if corpus.is_absolute():
+        raise UserError(f"{DATA_POINTER} points at {corpus}, outside this checkout: put {source} there and declare it")
+    inside = source.resolve().is_relative_to(corpus.resolve())
+    if source.is_dir():
+        at = source if inside else corpus / "datasets" / name
+        dataset = HuggingFaceSource(type="huggingface", dataset=source.name)
+        rows = list(huggingface_rows(name, dataset, source.parent))
+        return Found(source, at, {"type": "huggingface", "dataset": _below(at, corpus)}, rows)
+    if not source.is_file():
+        raise UserError(
+            f"{source}: no such file or folder. A dataset of the hub is declared in {QUESTION_PARAMS} with its "
+            "revision: docs/own-data.md"
+        )
+    if source.suffix not in TYPES:
+        raise UserError(f"{source}: expected a file that ends in {', '.join(TYPES)}, or a folder with a dataset")
+    at = source if inside else corpus / "questions" / source.name
+    file = FileSource(type=TYPES[source.suffix], files=source.name)  # type: ignore[arg-type]
+    rows = list(file_rows(file, source.parent))
+    if not rows:
+        raise UserError(f"{source} is empty")
+    return Found(source, at, {"type": file.type, "files": _below(at, corpus)}, rows)
+
+
+def _below(path: Path, corpus: Path) -> str:
+    return str(path.resolve().relative_to(corpus.resolve()))
+
+
+def _tried(name: str, declared: dict[str, Any], found: Found) -> Gathered:
+    """The questions that convert will make of it. Raises UserError as convert would."""
+    params = validated(
+        QuestionParams, {"seed": load_yaml(QUESTION_PARAMS, QuestionParams).seed, "sources": {name: declared}}, name
+    )
+    source = params.sources[name]
+    assert isinstance(source, FileSource | HuggingFaceSource)
+    return gather({name: RowSource(name, source, found.source.name, found.rows)}, params, Converter())
+
+
+def _changed(name: str, declared: dict[str, Any], questions: Sequence[Question]) -> dict[Path, str]:
+    """The files of params/ as they will be, their comments kept."""
+    types = dict.fromkeys(question.answer_type for question in questions)
+    components = list(dict.fromkeys(SLOPED[each] for each in types if each in SLOPED))
+    kinds = list(dict.fromkeys(question.kind for question in questions))
+    return {
+        QUESTION_PARAMS: _edited(QUESTION_PARAMS, lambda params: params.update(sources={name: _source(declared)})),
+        REGIMES: _edited(REGIMES, lambda params: _regimes(params["regimes"], components)),
+        CURRICULA: _edited(CURRICULA, lambda params: _curricula(params, kinds, questions)),
+    }
+
+
+def _source(declared: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _flow(value) if isinstance(value, Mapping) else value for key, value in declared.items()}
+
+
+def _edited(path: Path, change: Any) -> str:
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 200, True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    content = yaml.load(path.read_text())
+    change(content)
+    out = StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()
+
+
+def _regimes(regimes: Any, components: Sequence[str]) -> None:
+    """Partial credit by what has a slope for these answers; a form that does without alternatives on offer."""
+    for regime in regimes.values():
+        parts = regime.get("components", {})
+        sloped = [part for part in parts if part in SLOPED.values()]
+        if sloped and components and sloped != list(components):
+            specs = [parts.pop(part) for part in sloped]
+            weight = sum(spec["weight"] for spec in specs) / len(components)
+            for component in components:
+                parts[component] = _flow(specs[0] | {"weight": round(weight, 4)})
+            if regime.get("credit") == "item" and not set(components) <= BY_ITEM.keys():
+                regime["credit"] = "completion"
+                regime.pop("entropy", None)  # beside credit to whole completions it takes the form apart
+        if "offered" in parts:  # by alternatives that only the corpus's questions offer
+            parts.pop("offered")
+            parts["format"]["weight"] = 0.99
+            parts[next(iter(components), SHIPPED)] = _flow({"weight": 0.01})  # right still earns the most
+
+
+def _curricula(params: Any, kinds: Sequence[str], questions: Sequence[Question]) -> None:
+    """Kinds to train and evaluate on, a warm-up on right answers, room for the longest, no arm that asks for others."""
+    params["questions"].clear()
+    params["questions"]["kinds"] = _flow(kinds)
+    params["warmup"].ca.comment = None  # it says what the shipped one teaches
+    params["warmup"].pop("questions", None)
+    params["warmup"].pop("consistent", None)
+    params["warmup"]["answers"] = "right"
+    longest = max(len(question.gold.encode()) for question in questions)  # a byte is the least that a token is
+    if load_curricula(load_regimes()).model == "tiny":
+        params["sampling"]["max_new_tokens"] = ROOM * math.ceil((longest + 1) / ROOM)
+    validation = sum(question.split == "validation" for question in questions)
+    for settings in (params["probe"], params["warmup"]["until"]):
+        settings["questions"] = min(settings["questions"], validation)
+    policies = params["policies"]
+    gone: set[str] = set()
+    for policy, settings in policies.items():  # parents stand before their children
+        if "questions" in settings or settings["from"] in gone:
+            gone.add(policy)
+    for policy in gone:
+        del policies[policy]
+    params["compare"] = _flow([arm for arm in params["compare"] if arm not in gone])
+
+
+def _flow(content: Any) -> Any:
+    """A list or a mapping that is written in one line."""
+    made = CommentedMap(content) if isinstance(content, Mapping) else CommentedSeq(content)
+    made.fa.set_flow_style()
+    return made
+
+
+def _checked(texts: Mapping[Path, str]) -> RegimesFile:
+    """The regimes as they will be. Raises UserError where params/ would not be whole."""
+    with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
+        files = {path: Path(folder) / path.name for path in texts}
+        for path, file in files.items():
+            file.write_text(texts[path])
+        try:
+            load_yaml(files[QUESTION_PARAMS], QuestionParams)
+            regimes = load_regimes(files[REGIMES])
+            load_curricula(regimes, files[CURRICULA])
+        except UserError as error:
+            raise UserError(f"params/ as they would be: {str(error).replace(folder, 'params')}") from None
+    return regimes
+
+
+def _foretell(questions: Sequence[Question]) -> None:
+    counts = [f"{sum(question.split == split for question in questions)} to {split}" for split in SPLITS]
+    console.print(
+        f"`make run` will make {len(questions)} questions ({', '.join(counts)}), warm up on right answers until their "
+        "form is right, then lenient, then strict, and evaluate on those to test"
+    )
