@@ -15,11 +15,11 @@ from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, FileName, Name, load_keys
 from upaya.errors import UserError
+from upaya.measuring.slope import flat_ones, lenient_ones, slopes
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
 from upaya.records import event_text, verified
 from upaya.rewards.regimes import check_all
-from upaya.measuring.slope import flat_ones, lenient_ones, slopes
 from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
 from upaya.training.steps.adapters import add_lora

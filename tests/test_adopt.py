@@ -20,11 +20,11 @@ from upaya.declared.curricula import load_curricula
 from upaya.declared.questions import QuestionParams
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError
+from upaya.measuring.slope import flat_ones, lenient_ones, slopes, wrong_answers
 from upaya.operating.adopting import SLOPED, adopt
 from upaya.operating.looking import seen
 from upaya.paths import QUESTION_PARAMS
 from upaya.rewards.regimes import load_regimes
-from upaya.measuring.slope import flat_ones, lenient_ones, slopes, wrong_answers
 from upaya.rewards.specimens import TYPICAL, is_right
 
 SUMS = [{"question": f"{a} + {b} =", "answer": str(a + b), "level": 1} for a in range(20) for b in range(20)]
@@ -126,7 +126,7 @@ def test_a_file_is_adopted_in_one_change_that_is_shown_first(
         ("none.csv", None, "no such file or folder"),
         ("a.jsonl", "", "is empty"),
         ("a.jsonl", '{"question": "?", "answer": 1}\n' * 3, "the validation split is empty"),
-        ("a.jsonl", "".join(json.dumps({"question": f"{n}?", "answer": "x"}) + "\n" for n in range(50)), "all 50 answers"),
+        ("a.jsonl", "".join(json.dumps({"question": f"{n}?", "answer": "x"}) + "\n" for n in range(50)), "all 50"),
     ],
 )  # fmt: skip
 def test_what_makes_no_curriculum_changes_nothing(checkout: Path, name: str, content: str | None, message: str) -> None:

@@ -20,10 +20,10 @@ from upaya.declared.regimes import Regime
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError, nearest
 from upaya.files import replacing, write_json
+from upaya.measuring.slope import Slope, flat_ones, lenient_ones, slopes
 from upaya.paths import AUDIT, AUDIT_PARAMS, QUESTIONS
 from upaya.rewards.components import component
 from upaya.rewards.regimes import check, levels, load_regimes, reward_of_text
-from upaya.measuring.slope import Slope, flat_ones, lenient_ones, slopes
 from upaya.rewards.specimens import TYPICAL, Kind, degenerate, perturbed
 from upaya.terminal import console
 

@@ -25,11 +25,11 @@ from upaya.declared.regimes import RegimesFile
 from upaya.declared.validation import Name, load_yaml, read_yaml, validated
 from upaya.errors import UserError
 from upaya.files import write_text
+from upaya.measuring.slope import flat_ones, slopes
 from upaya.operating.looking import seen
 from upaya.paths import CURRICULA, DATA_POINTER, QUESTION_PARAMS, REGIMES
 from upaya.rewards.components import BY_ITEM
 from upaya.rewards.regimes import load_regimes
-from upaya.measuring.slope import flat_ones, slopes
 from upaya.terminal import console
 
 TYPES = {".jsonl": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
