@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from real_models import THINKING, make
 from ruamel.yaml import YAML
 from test_sources import written
 
@@ -17,11 +18,13 @@ from upaya.corpus.script import Converter
 from upaya.corpus.sources.opened import opened
 from upaya.corpus.sources.rows import Row
 from upaya.declared.curricula import load_curricula
+from upaya.declared.model import load_model_file
 from upaya.declared.questions import QuestionParams
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError
 from upaya.measuring.slope import flat_ones, lenient_ones, slopes, wrong_answers
 from upaya.operating.adopting import SLOPED, adopt
+from upaya.operating.adopting_model import adopt_model
 from upaya.operating.looking import seen
 from upaya.paths import QUESTION_PARAMS
 from upaya.rewards.regimes import load_regimes
@@ -128,6 +131,7 @@ def test_a_file_is_adopted_in_one_change_that_is_shown_first(
         ("a.jsonl", '{"question": "?", "answer": 1}\n' * 3, "the validation split is empty"),
         ("a.jsonl", "".join(json.dumps({"question": f"{n}?", "answer": "x"}) + "\n" for n in range(50)), "all 50"),
     ],
+    ids=["another ending", "no file", "empty", "too few", "one answer"],
 )  # fmt: skip
 def test_what_makes_no_curriculum_changes_nothing(checkout: Path, name: str, content: str | None, message: str) -> None:
     if content is not None:
@@ -136,6 +140,28 @@ def test_what_makes_no_curriculum_changes_nothing(checkout: Path, name: str, con
     with pytest.raises(UserError, match=message):
         adopt(name, "mine", {}, dry_run=False)
     assert contents(checkout) == before
+
+
+@pytest.mark.parametrize(("model_type", "template"), [("qwen2", THINKING), ("llama", None)])
+def test_a_model_is_adopted_with_rates_for_one_that_has_read(
+    checkout: Path, model_type: str, template: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(checkout / "models/mine", model_type, template)
+    before = contents(checkout / "params")
+    adopt_model("models/mine", "mine", dry_run=True)
+    assert contents(checkout / "params") == before
+    adopt_model("models/mine", "mine", dry_run=False)
+    said = capsys.readouterr().out
+    assert f"mine: {model_type}, 0.0" in said and "a completion ends with <|im_end|>, <|endoftext|>" in said
+    assert (
+        "opens a completion with '<think>'" if template else "it has no chat template"
+    ) in said and "it fits" in said
+    curricula = load_curricula(load_regimes())
+    assert curricula.model == "mine" and curricula.model_files == "models/mine"
+    assert max(policy.learning_rate for policy in curricula.policies.values()) == 1e-5
+    assert load_model_file("mine").path == "models/mine"
+    with pytest.raises(UserError, match=r"no config\.json there"):
+        adopt_model("params", "other", dry_run=False)
 
 
 def test_every_type_of_answer_has_a_component_that_rises_toward_right_or_is_known_to_have_none() -> None:

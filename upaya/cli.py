@@ -126,18 +126,27 @@ def compare() -> None:
 
 @app.command()
 def adopt(
-    data: str = typer.Argument(help="a .jsonl, .csv, .tsv or .parquet file, or a folder with a dataset"),
-    name: str = typer.Option("", help="what the questions are called; else after the file"),
+    data: str = typer.Argument("", help="a .jsonl, .csv, .tsv or .parquet file, or a folder with a dataset"),
+    model: str = typer.Option("", help="a model's folder instead, in the transformers layout"),
+    name: str = typer.Option("", help="what it is called; else after the file or folder"),
     question: str = typer.Option("", help="the column of the questions, or a text with columns in braces"),
     answer: str = typer.Option("", help="the column of the answers"),
     answer_type: str = typer.Option("", help="of the answers: number, term, text, …"),
     dry_run: bool = typer.Option(False, "--dry-run", help="show what would change, and change nothing"),
 ) -> None:
-    """Questions of your own: look at them, and change params/ so that `make run` trains on them.
+    """Questions or a model of your own: look at them, and change params/ so that `make run` takes them.
 
     upaya adopt sums.jsonl --dry-run
     upaya adopt quiz.csv --name quiz --answer Correct
+    upaya adopt --model /models/qwen2.5-0.5b-instruct
     """
+    if bool(data) == bool(model):
+        raise UserError("name either a file of questions, or a model by --model")
+    if model:
+        from upaya.operating.adopting_model import adopt_model
+
+        adopt_model(model, name or Path(model).resolve().name, dry_run)
+        return
     from upaya.operating.adopting import adopt as adopt_data
 
     told = {"question": question, "answer": answer, "answer_type": answer_type}

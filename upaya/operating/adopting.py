@@ -1,17 +1,12 @@
 """`upaya adopt FILE`: somebody's own questions made those of this checkout, in one consistent change of params/."""
 
-import difflib
 import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from upaya.corpus.gathering import Gathered, gather
 from upaya.corpus.questions import SPLITS, Question
@@ -24,8 +19,8 @@ from upaya.declared.questions import FileSource, HuggingFaceSource, QuestionPara
 from upaya.declared.regimes import RegimesFile
 from upaya.declared.validation import Name, load_yaml, read_yaml, validated
 from upaya.errors import UserError
-from upaya.files import write_text
 from upaya.measuring.slope import flat_ones, slopes
+from upaya.operating.changing import changed, in_one_line, show, write
 from upaya.operating.looking import seen
 from upaya.paths import CURRICULA, DATA_POINTER, QUESTION_PARAMS, REGIMES
 from upaya.rewards.components import BY_ITEM
@@ -73,10 +68,7 @@ def adopt(what: str, name: str, columns: Mapping[str, str], dry_run: bool) -> No
         console.print(line, markup=False)
     texts = _changed(name, declared, gathered.questions)
     regimes = _checked(texts)
-    for path, text in texts.items():
-        before = path.read_text().splitlines(keepends=True)
-        diff = difflib.unified_diff(before, text.splitlines(keepends=True), f"{path} as it is", f"{path} as it will be")
-        console.print("".join(diff), markup=False, highlight=False, end="")
+    show(texts)
     for line in flat_ones(slopes(regimes.plain, gathered.questions), ["lenient"]):
         console.print(line, markup=False)
     _foretell(gathered.questions)
@@ -90,8 +82,7 @@ def adopt(what: str, name: str, columns: Mapping[str, str], dry_run: bool) -> No
         else:
             shutil.copy(found.source, found.at)
         console.print(f"{found.source} is copied to {found.at}, which DVC watches; `git add` it to keep it")
-    for path, text in texts.items():
-        write_text(path, text)
+    write(texts)
     console.print("`make run` builds it; `git checkout params` takes the change of params/ back")
 
 
@@ -141,25 +132,14 @@ def _changed(name: str, declared: dict[str, Any], questions: Sequence[Question])
     components = list(dict.fromkeys(SLOPED[each] for each in types if each in SLOPED))
     kinds = list(dict.fromkeys(question.kind for question in questions))
     return {
-        QUESTION_PARAMS: _edited(QUESTION_PARAMS, lambda params: params.update(sources={name: _source(declared)})),
-        REGIMES: _edited(REGIMES, lambda params: _regimes(params["regimes"], components)),
-        CURRICULA: _edited(CURRICULA, lambda params: _curricula(params, kinds, questions)),
+        QUESTION_PARAMS: changed(QUESTION_PARAMS, lambda params: params.update(sources={name: _source(declared)})),
+        REGIMES: changed(REGIMES, lambda params: _regimes(params["regimes"], components)),
+        CURRICULA: changed(CURRICULA, lambda params: _curricula(params, kinds, questions)),
     }
 
 
 def _source(declared: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _flow(value) if isinstance(value, Mapping) else value for key, value in declared.items()}
-
-
-def _edited(path: Path, change: Any) -> str:
-    yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 200, True
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    content = yaml.load(path.read_text())
-    change(content)
-    out = StringIO()
-    yaml.dump(content, out)
-    return out.getvalue()
+    return {key: in_one_line(value) if isinstance(value, Mapping) else value for key, value in declared.items()}
 
 
 def _regimes(regimes: Any, components: Sequence[str]) -> None:
@@ -171,20 +151,20 @@ def _regimes(regimes: Any, components: Sequence[str]) -> None:
             specs = [parts.pop(part) for part in sloped]
             weight = sum(spec["weight"] for spec in specs) / len(components)
             for component in components:
-                parts[component] = _flow(specs[0] | {"weight": round(weight, 4)})
+                parts[component] = in_one_line(specs[0] | {"weight": round(weight, 4)})
             if regime.get("credit") == "item" and not set(components) <= BY_ITEM.keys():
                 regime["credit"] = "completion"
                 regime.pop("entropy", None)  # beside credit to whole completions it takes the form apart
         if "offered" in parts:  # by alternatives that only the corpus's questions offer
             parts.pop("offered")
             parts["format"]["weight"] = 0.99
-            parts[next(iter(components), SHIPPED)] = _flow({"weight": 0.01})  # right still earns the most
+            parts[next(iter(components), SHIPPED)] = in_one_line({"weight": 0.01})  # right still earns the most
 
 
 def _curricula(params: Any, kinds: Sequence[str], questions: Sequence[Question]) -> None:
     """Kinds to train and evaluate on, a warm-up on right answers, room for the longest, no arm that asks for others."""
     params["questions"].clear()
-    params["questions"]["kinds"] = _flow(kinds)
+    params["questions"]["kinds"] = in_one_line(kinds)
     params["warmup"].ca.comment = None  # it says what the shipped one teaches
     params["warmup"].pop("questions", None)
     params["warmup"].pop("consistent", None)
@@ -202,14 +182,7 @@ def _curricula(params: Any, kinds: Sequence[str], questions: Sequence[Question])
             gone.add(policy)
     for policy in gone:
         del policies[policy]
-    params["compare"] = _flow([arm for arm in params["compare"] if arm not in gone])
-
-
-def _flow(content: Any) -> Any:
-    """A list or a mapping that is written in one line."""
-    made = CommentedMap(content) if isinstance(content, Mapping) else CommentedSeq(content)
-    made.fa.set_flow_style()
-    return made
+    params["compare"] = in_one_line([arm for arm in params["compare"] if arm not in gone])
 
 
 def _checked(texts: Mapping[Path, str]) -> RegimesFile:
