@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import Field
 
 from tasks.stage import Stage, moments_of
-from upaya.corpus.questions import read
-from upaya.declared.grpo import Grpo, PolicyParams
+from upaya.corpus.questions import Question, read
+from upaya.declared.grpo import Grpo, PolicyParams, is_on_validation
 from upaya.declared.launch import load_launch
 from upaya.declared.model import load_model_file
 from upaya.declared.regimes import Regime, Reward, scored_regimes
@@ -60,12 +60,15 @@ def main(name: str) -> None:
         last_step = min(last_step, first_step + declared.max_steps)
     made_from = {**params.model_dump(exclude={"launch"}), **regimes.model_dump(), **model.model_dump()}
     stage = Stage(name, {"questions": QUESTIONS, "parent": POLICIES / declared.from_}, made_from, declared_as="policy")
-    questions = read(QUESTIONS, "train", declared.questions or params.questions)
+    selection = declared.questions or params.questions
+    questions, validation = read(QUESTIONS, "train", selection), _validation(name, params, selection)
+    if grpo.validation and validation:
+        launch.need_shares({"grpo.validation.questions": min(grpo.validation.questions, len(validation))})
     plain = {declared.regime: regimes.reward} if isinstance(regimes.reward, Regime) else {}
     for line in flat_ones(slopes(plain, questions), lenient_ones(plain)):
         console.print(f"{name}: {line}")
     sampling = params.sampling.changed(declared.sampling)
-    room = Room([question.prompt for question in questions], sampling.max_new_tokens)
+    room = Room([question.prompt for question in (*questions, *validation)], sampling.max_new_tokens)
     policy = load(POLICIES / declared.from_, model, room)
     if model.lora:
         if declared.optimiser == "inherited":
@@ -90,21 +93,26 @@ def main(name: str) -> None:
         switched=_switch(parent, declared.regime) if first_step < last_step else None,
         moments=moments_of(declared.from_) if declared.optimiser == "inherited" else None,
         keep_moments=declared.keep_optimiser,
+        validation=validation,
     )
+    measured = ""
     with (
         stage.tracker(declared.from_, regime=declared.regime) as tracker,
         stage.progress(last_step - first_step) as progress,
     ):
 
         def on_record(record: dict[str, Any]) -> None:
+            nonlocal measured
             tracker.record(record)
             if "event" in record:
                 progress.say(event_text(record))
                 return
             trained = record["trained"]
+            if "validation" in record:
+                measured = f", on validation {record['validation']['success']:.3f} at step {record['step']}"
             progress.advance(
                 f"reward {trained['reward']:.2f}, live groups {trained['live']:.0%}, "
-                f"strict success {record['success']:.3f}"
+                f"strict success {record['success']:.3f}{measured}"
             )
 
         if first_step >= last_step:
@@ -116,7 +124,7 @@ def main(name: str) -> None:
         {
             "parent": declared.from_,
             "regime": declared.regime if outcome.total_steps > first_step else parent["regime"],
-            "questions": (declared.questions or params.questions).model_dump(),
+            "questions": selection.model_dump(),
             "seed": params.seed,
             "steps": outcome.total_steps - first_step,
             "first_step": first_step,
@@ -128,6 +136,22 @@ def main(name: str) -> None:
         outcome.moments,
     )
     console.print(f"{name}: {folder} after {outcome.total_steps} of {grpo.budget} steps since the warm-up")
+
+
+def _validation(name: str, params: Params, selection: Selection) -> list[Question]:
+    """The validation questions that a stage is measured on; none where nothing is declared, or none is there."""
+    if not params.grpo.validation:
+        return []
+    questions = [each for each in read(QUESTIONS, "validation") if selection.holds(each.kind, each.difficulty)]
+    if not questions:
+        missing = f"{QUESTIONS / 'validation.jsonl'} has no question of {name}'s selection ({selection})"
+        if is_on_validation(params.policy.until):
+            raise UserError(
+                f"{CURRICULA}: key 'policies.{name}.until': {missing}, so that `on: validation` can never hold. Add "
+                "some, or take `on: training`"
+            )
+        console.print(f"{name}: {missing}: success on validation questions is not measured")
+    return questions
 
 
 def _no_step(name: str, parent: str, budget: int) -> str:

@@ -90,6 +90,7 @@ def copy_project(folder: Path) -> Path:
     edit(curricula, "grpo", "budget", value=10)
     edit(curricula, "grpo", "prompts", value=8)
     edit(curricula, "grpo", "checkpoint_every", value=2)
+    edit(curricula, "grpo", "validation", value={"every": 2, "questions": 8})
     edit(curricula, "policies", value=POLICIES)
     edit(curricula, "compare", value=list(POLICIES)[1:])
     edit(curricula, "probe", value=PROBE)

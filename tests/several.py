@@ -56,7 +56,7 @@ SAMPLING = SamplingParams(max_new_tokens=8)
 LENIENT = {"lenient": Regime.model_validate({"components": {"several.variety": {"weight": 1}}})}
 GRPO = Grpo.model_validate(
     {"budget": 4, "prompts": 5, "group_size": 4, "max_grad_norm": 1.0, "tokens_per_micro_batch": 60,
-     "checkpoint_every": 2}
+     "checkpoint_every": 2, "validation": {"every": 1, "questions": 5}}
 )  # fmt: skip
 PRETRAINING = Pretraining.model_validate(
     {"vocab_size": 320, "steps": 3, "batch_size": 3, "sequence_length": 16, "schedule": {"warm_up": 2},
@@ -81,7 +81,7 @@ def way(work: Path, zero: int, last_step: int = 4) -> tuple[list[dict[str, Any]]
         (work / stage).mkdir(parents=True, exist_ok=True)
     settings = GrpoSettings(
         regime="lenient", reward=LENIENT["lenient"], scored=LENIENT, learning_rate=1e-4, first_step=0,
-        last_step=last_step, until=None, sampling=SAMPLING, grpo=GRPO,
+        last_step=last_step, until=None, sampling=SAMPLING, grpo=GRPO, validation=QUESTIONS,
     )  # fmt: skip
     runs = [Run(name, work / name, "same", 1, records.append, zero) for name in ("base", "sft", "grpo")]
     pretrain(policy, LINES, PRETRAINING, runs[0])

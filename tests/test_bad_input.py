@@ -102,6 +102,13 @@ def test_an_empty_split(unbuilt: Path, refused: Refused) -> None:
             {"type": "live_share", "regime": "strickt", "threshold": 0.1},
             "'policies.lenient.until': unknown regime 'strickt'; did you mean 'strict'?",
         ),
+        (
+            ["policies", "lenient", "until"],
+            {"type": "success_rate", "threshold": 0.1, "on": "validaton"},
+            "'policies.lenient.until.on': input should be 'training' or 'validation' (it is 'validaton')",
+        ),
+        (["grpo", "validation"], {"evry": 2, "questions": 8}, "'grpo.validation.evry'; did you mean 'every'?"),
+        (["grpo", "validation"], {"every": 0, "questions": 8}, "'grpo.validation.every'"),
         (["auto", "start_strict"], "strict-onli", "'auto.start_strict': unknown policy"),
         (["grpo", "loss"], {"type": "dpao"}, "'grpo.loss.type'"),
         (["grpo", "dead_groups"], {"type": "refil", "live": 4, "most_rounds": 2}, "did you mean 'refill'?"),
@@ -114,6 +121,14 @@ def test_an_empty_split(unbuilt: Path, refused: Refused) -> None:
 def test_a_wrong_curriculum(unbuilt: Path, refused: Refused, keys: list[str], value: object, message: str) -> None:
     edit(unbuilt / "params/curricula.yaml", *keys, value=value)
     assert message in refused("grpo", "lenient")
+
+
+def test_a_hand_over_by_what_nothing_measures(unbuilt: Path, refused: Refused) -> None:
+    until = {"type": "any", "of": [{"type": "success_rate", "threshold": 0.5, "on": "validation"}]}
+    edit(unbuilt / "params/curricula.yaml", "policies", "lenient", "until", value=until)
+    edit(unbuilt / "params/curricula.yaml", "grpo", "validation", value=None)
+    said = refused("grpo", "lenient")
+    assert "'policies.lenient.until': `on: validation` needs" in said and "under `grpo`" in said
 
 
 def test_a_kind_that_no_question_is_of(project: Path) -> None:

@@ -12,6 +12,16 @@ def record(step: int, *regimes: str) -> dict[str, object]:
     return {"step": step, "regime": regimes[0], **said, "trained": {"rewarded_wrong": 0.0}, "regimes": measured}
 
 
+def test_success_on_validation_questions_stands_at_the_steps_that_measured_it(tmp_path: Path) -> None:
+    held = {**record(2, "strict"), "validation": {"success": 0.04, "gap": 0.06}}
+    curve = Curve.of([[record(1, "strict"), held]])
+    curve.write_csv(tmp_path / "curve.csv")
+    draw({"it": curve}, tmp_path / "curve.png")
+    with (tmp_path / "curve.csv").open() as file:
+        assert [row["validation_success"] for row in csv.DictReader(file)] == ["", "0.04"]
+    assert "validation_success" not in Curve.of([[record(1, "strict")]]).columns
+
+
 def test_a_regime_that_one_stage_alone_measured(tmp_path: Path) -> None:
     switch = {"event": "switch", "step": 2, "from": "mine", "to": "strict"}
     for first, then in ((("mine", "strict"), ("strict",)), (("strict",), ("mine", "strict"))):

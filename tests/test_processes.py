@@ -55,6 +55,9 @@ def test_processes_see_what_one_sees(alone: tuple[list[dict[str, Any]], Any], to
     assert [record["loss"] for record in half if "loss" in record] == pytest.approx(sft, rel=1e-4)
     assert len(sft) == several.PRETRAINING.steps + several.WARMUP.max_steps
     assert drawn(half) == drawn(one)[: several.HALF]  # the same completions
+    assert [r["validation"] for r in half if "trained" in r] == [r["validation"] for r in one if "trained" in r][
+        : several.HALF
+    ]
     assert [r["trained"] for r in half if "trained" in r] == [r["trained"] for r in one if "trained" in r][
         : several.HALF
     ]

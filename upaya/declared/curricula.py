@@ -9,6 +9,7 @@ from upaya.declared.evaluation import Evaluation
 from upaya.declared.grpo import (
     Grpo,
     PolicyParams,
+    is_on_validation,
     regimes_in,
 )
 from upaya.declared.launch import Launch, load_launch
@@ -87,6 +88,7 @@ def load_curricula(regimes: RegimesFile, path: Path = CURRICULA) -> Curricula:
     _need_policies(curricula, path)
     _need_ancestors(curricula, path)
     _need_optimisers(curricula, path)
+    _need_validation(curricula, path)
     model, launch = load_model_file(curricula.model), load_launch(curricula.launch)
     need_watched(curricula.model, model, curricula.model_files, path)
     need_launchable(curricula, model, launch, path)
@@ -144,6 +146,16 @@ def _need_optimisers(curricula: Curricula, path: Path) -> None:
             )
 
 
+def _need_validation(curricula: Curricula, path: Path) -> None:
+    for name, policy in curricula.policies.items():
+        if is_on_validation(policy.until) and not curricula.grpo.validation:
+            raise UserError(
+                f"{path}: key 'policies.{name}.until': `on: validation` needs success on validation questions, which "
+                "nothing measures; declare it, e.g. `validation: {every: 10, questions: 64}` under `grpo`, or take "
+                "`on: training`"
+            )
+
+
 def need_launchable(curricula: Curricula, model: ModelFile, launch: Launch, path: Path = CURRICULA) -> None:
     """Raises UserError where the processes cannot share out a batch, or ZeRO cannot do what is asked of it."""
     grpo, warmup = curricula.grpo, curricula.warmup
@@ -152,6 +164,7 @@ def need_launchable(curricula: Curricula, model: ModelFile, launch: Launch, path
             "grpo.prompts": grpo.prompts,
             "warmup.batch_size": warmup.batch_size,
             "warmup.until.questions": warmup.until.questions,
+            **({"grpo.validation.questions": grpo.validation.questions} if grpo.validation else {}),
         },
         path,
     )

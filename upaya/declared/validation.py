@@ -17,6 +17,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 LONGEST_NAME = 64
+BOOLEAN = "tag:yaml.org,2002:bool"
 
 
 def _name(also: str, among: str) -> AfterValidator:
@@ -53,7 +54,8 @@ class Declared(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3 as text and silently lets the last of two equal keys win; both surprise, so neither here."""
+    """YAML 1.1 reads 1e-3 as text, the words on, off, yes and no as booleans, and silently lets the last of two equal
+    keys win; all of it surprises, and DVC reads the same files otherwise, so none of it here."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -65,6 +67,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(BOOLEAN, re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from upaya.files import replacing, write_text
 
+VALIDATION = "validation_success"  # of the steps that measured it
 COLUMNS = ("step", "generated_tokens", "trained_on", "success", "format_rate", "entropy", "completion_length")
 
 
@@ -16,7 +17,8 @@ COLUMNS = ("step", "generated_tokens", "trained_on", "success", "format_rate", "
 class Curve:
     """One row per step from the warm-up on, and the switches between regimes.
 
-    A row has columns for the regimes that its stage measured: those under `measured`, and what it trained on.
+    A row has columns for the regimes that its stage measured: those under `measured`, and what it trained on; and one
+    for success on validation questions where its step measured that.
     """
 
     rows: list[dict[str, Any]]
@@ -41,6 +43,8 @@ class Curve:
             row = {key: record[key] for key in COLUMNS if key in record} | {"trained_on": record["regime"]}
             row["switch"] = ""
             row["trained_rewarded_wrong"] = record["trained"]["rewarded_wrong"]
+            if "validation" in record:
+                row[VALIDATION] = record["validation"]["success"]
             for regime, measured in record["regimes"].items():
                 row |= {f"{regime}_{key}": measured[key] for key in ("reward", "live", "rewarded_wrong")}
             rows.append({key: row[key] for key in (*COLUMNS, *(key for key in row if key not in COLUMNS))})
@@ -68,6 +72,9 @@ def draw(curves: Mapping[str, Curve], path: Path) -> None:
     for name, curve in curves.items():
         steps = [row["step"] for row in curve.rows]
         success.plot(steps, smoothed([row["success"] for row in curve.rows]), label=name)
+        held = [(row["step"], row[VALIDATION]) for row in curve.rows if VALIDATION in row]
+        if held:
+            success.plot(*zip(*held, strict=True), "o", markersize=4, label=f"{name}: on validation questions")
         for key in [key for key in curve.columns if key.endswith("_live")]:
             rows = [row for row in curve.rows if key in row]
             measured = smoothed([row[key] for row in rows])

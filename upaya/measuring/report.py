@@ -10,6 +10,7 @@ from upaya.paths import RESULTS
 from upaya.records import event_text, history_of, line_of, provenance
 from upaya.terminal import console
 
+MEASUREMENTS = 3  # on validation questions, over which success at a stage's end is averaged
 WINDOW = 10  # steps over which the share of dead groups at a stage's start and end is averaged
 
 
@@ -37,6 +38,7 @@ def rows_of(policy: str) -> list[dict[str, str]]:
             "strict accuracy": f"{metrics['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]",
             "pass@8": f"{metrics['pass_at_8']:.1%}" if "pass_at_8" in metrics else "–",
             "dead groups: start → end": _dead(name, built, metrics),
+            "rollouts, validation": _gap(name),
             "switched": _switched(name),
         }
         rows.append(row)
@@ -59,6 +61,17 @@ def _dead(name: str, built: dict[str, Any], metrics: dict[str, Any]) -> str:
             )
             shown.append(f"{start:.0%} → {end:.0%} ({regime})")
     return "\n".join(shown)
+
+
+def _gap(name: str) -> str:
+    """Strict success at the end in rollouts and on validation questions, in the mean of the last measurements: where
+    the second is far below the first, prompts are learnt by heart."""
+    last = [record for record in history_of(name) if "gap" in record.get("validation", {})][-MEASUREMENTS:]
+    if not last:
+        return "–"
+    training = sum(record["success"] for record in last) / len(last)
+    validation = sum(record["validation"]["success"] for record in last) / len(last)
+    return f"{training:.1%}, {validation:.1%}"
 
 
 def _switched(name: str) -> str:

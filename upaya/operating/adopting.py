@@ -34,6 +34,7 @@ SLOPED = {
     "json": "similarity", "math": "similarity",
 }  # fmt: skip
 SHIPPED = "positions"  # what the shipped regimes give partial credit by, and what is of no use where there is no slope
+WINDOW = 30  # steps that hold three measurements on validation questions
 ROOM = 16  # tokens; a completion's length is rounded up to a multiple
 
 
@@ -173,9 +174,12 @@ def _curricula(params: Any, kinds: Sequence[str], questions: Sequence[Question])
     if load_curricula(load_regimes()).model == "tiny":
         params["sampling"]["max_new_tokens"] = ROOM * math.ceil((longest + 1) / ROOM)
     validation = sum(question.split == "validation" for question in questions)
-    for settings in (params["probe"], params["warmup"]["until"]):
+    for settings in (params["probe"], params["warmup"]["until"], params["grpo"]["validation"]):
         settings["questions"] = min(settings["questions"], validation)
     policies = params["policies"]
+    for settings in policies.values():  # few questions are soon learnt by heart
+        if settings.get("until", {}).get("type") == "success_rate":
+            settings["until"].update(on="validation", window=WINDOW)
     gone: set[str] = set()
     for policy, settings in policies.items():  # parents stand before their children
         if "questions" in settings or settings["from"] in gone:

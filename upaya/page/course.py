@@ -55,8 +55,9 @@ class Course(Declared):
     Attributes:
         data: the hash of the corpus, as data.dvc has it.
         columns: a value per point, None where a stage did not measure it: `step`, `generated_tokens`, `success`,
-            `entropy`, `rewarded_wrong`, `regime/NAME` (its weight), and shares of groups, `trained/FATE` and
-            `strict/FATE`. Points are steps, or means over as many steps as keep them within POINTS.
+            `validation` (success on validation questions), `entropy`, `rewarded_wrong`, `regime/NAME` (its weight), and
+            shares of groups, `trained/FATE` and `strict/FATE`. Points are steps, or means over as many steps as keep
+            them within POINTS.
         skills: skill → how often its part of the answer was right, at each point.
         before, after: the evaluations of the warm-up and of the policy.
         groups: kept groups, as rollouts.jsonl has them, thinned.
@@ -155,6 +156,7 @@ def _columns(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]
         "step": [step["step"] for step in steps],
         "generated_tokens": [step["generated_tokens"] for step in steps],
         "success": [step["success"] for step in steps],
+        "validation": [step.get("validation", {}).get("success") for step in steps],
         "entropy": [step["entropy"] for step in steps],
         "rewarded_wrong": [step["trained"]["rewarded_wrong"] for step in steps],
         **{f"regime/{name}": [step["curriculum"]["weight"].get(name, 0.0) for step in steps] for name in regimes},

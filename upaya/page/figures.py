@@ -51,6 +51,11 @@ def _success(course: Course, line: str) -> dict[str, Any]:
         x=steps, y=_smooth(success), name=f"mean of {WINDOW}", mode="lines", line={"color": line, "width": 2.5}, row=1,
         col=1,
     )  # fmt: skip
+    if any(value is not None for value in course.columns["validation"]):
+        figure.add_scatter(
+            x=steps, y=course.columns["validation"], name="validation questions", mode="markers",
+            marker={"color": "#888888", "size": 8, "symbol": "diamond-open"}, row=1, col=1,
+        )  # fmt: skip
     for place, (name, weights) in enumerate(_regimes(course)):
         figure.add_scatter(
             x=steps, y=weights, name=f"regime {name}", mode="lines", stackgroup="regime", line={"width": 0},

@@ -24,6 +24,7 @@ class Stream(IntEnum):
     PROBE = 3
     ORDER = 4  # of the questions in training
     POOLS = 5  # whether a question is passed over
+    GAP = 6  # GRPO's completions of validation questions
 
 
 def uniforms(

@@ -44,6 +44,7 @@ def state() -> dict[str, Any]:
         "strict success over generated tokens": [
             _line("success", lineSmoothness=SMOOTHED, xAxisKey="metric", selectedXAxisMetricKey="generated_tokens")
         ],
+        "strict success on validation questions": [_line("validation/success")],
         "live groups under strict": [_line("regimes/strict/live")],
         "rewarded although wrong": [_line("trained/rewarded_wrong")],
         "regime (0 lenient … strict)": [_line("curriculum/regime")],

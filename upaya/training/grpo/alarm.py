@@ -1,5 +1,6 @@
 """Alarms: what a curriculum can fall ill with, as events that say what to do."""
 
+import math
 from collections.abc import Mapping
 from statistics import median
 from typing import Any
@@ -37,8 +38,9 @@ def _has_fallen(alarm: Alarm, statistics: RunningStatistics, name: str, ago: int
 
 
 class Health:
-    """Looks for skills that stay behind, for regression and for stagnation; each sounds once in a stage. Holds what a
-    checkpoint needs."""
+    """Looks for skills that stay behind, for regression and for stagnation, each of which sounds once in a stage, and
+    for a gap between training prompts and validation questions, which sounds when it grows. Holds what a checkpoint
+    needs."""
 
     def __init__(self, alarm: Alarm) -> None:
         self.alarm = alarm
@@ -46,6 +48,8 @@ class Health:
         self.best = 0.0  # success over the best window yet
         self.skills: dict[str, list[float]] = {}  # of the window being filled: each step's success
         self.steps = 0
+        self.measured: list[tuple[float, float]] = []  # success on training prompts, on validation questions
+        self.gap = 0.0  # when it last sounded
 
     def look(self, skills: Mapping[str, float], statistics: RunningStatistics) -> list[dict[str, Any]]:
         """The alarms of a step, as events without their step. Args: skills: their success in this step's rollouts."""
@@ -57,6 +61,26 @@ class Health:
         shares = {name: sum(values) / len(values) for name, values in self.skills.items()}
         self.skills = {}
         return self._unlearnt(shares) + self._success(statistics)
+
+    def compare(self, training: float, validation: float) -> list[dict[str, Any]]:
+        """The alarm of a step that measured success on validation questions, as an event without its step."""
+        self.measured = [*self.measured, (training, validation)][-self.alarm.gap_over :]
+        count = len(self.measured)
+        training, validation = (sum(values) / count for values in zip(*self.measured, strict=True))
+        gap = training - validation
+        if gap <= self.gap + self.alarm.gap * math.sqrt(self.alarm.gap_over / count):
+            return []
+        self.gap = gap
+        over = f"means of {count} measurements" if count > 1 else "one measurement"
+        return [
+            _event(
+                "gap",
+                f"strict success is {training:.1%} on training prompts and {validation:.1%} on validation questions "
+                f"({over}): prompts are learnt by heart. More training questions or a shorter lenient stage "
+                "(`max_steps`) help; `until: {type: success_rate, on: validation, …}` hands over by what is learnt",
+                gap,
+            )
+        ]
 
     def _unlearnt(self, shares: Mapping[str, float]) -> list[dict[str, Any]]:
         middle, alarm = median(shares.values()), self.alarm
@@ -105,11 +129,19 @@ class Health:
         return [_event(of, condition, value)]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sounded": sorted(self.sounded), "best": self.best, "skills": self.skills, "steps": self.steps}
+        return {
+            "sounded": sorted(self.sounded),
+            "best": self.best,
+            "skills": self.skills,
+            "steps": self.steps,
+            "measured": self.measured,
+            "gap": self.gap,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.sounded, self.best, self.steps = set(state["sounded"]), state["best"], state["steps"]
         self.skills = {name: list(values) for name, values in state["skills"].items()}
+        self.measured, self.gap = [(training, held) for training, held in state["measured"]], state["gap"]
 
 
 def _event(of: str, condition: str, value: float) -> dict[str, Any]:

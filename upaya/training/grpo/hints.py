@@ -5,6 +5,7 @@ from typing import Any
 from upaya.corpus.answers import ANSWER, SEPARATOR
 from upaya.corpus.questions import Question
 from upaya.declared.regimes import Hints
+from upaya.policy.model import Policy
 from upaya.training.grpo.switching import RunningStatistics
 
 
@@ -14,6 +15,11 @@ def beginning(question: Question, items: int) -> str:
         return ""
     form = question.gold.split(ANSWER)[0] + ANSWER
     return form + SEPARATOR.join(question.answer[:items]) + SEPARATOR
+
+
+def encoded(policy: Policy, begun: str) -> list[int]:
+    """The tokens that a completion is begun with."""
+    return list(policy.tokenizer(begun, add_special_tokens=False)["input_ids"]) if begun else []
 
 
 class Giver:

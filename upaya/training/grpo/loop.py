@@ -33,11 +33,12 @@ from upaya.training.grpo.alarm import WATCHED, Health, collapses
 from upaya.training.grpo.batch import Batch
 from upaya.training.grpo.credit import earned_under, token_slots
 from upaya.training.grpo.draw import Draw
-from upaya.training.grpo.hints import Giver, beginning
+from upaya.training.grpo.hints import Giver, beginning, encoded
 from upaya.training.grpo.kept import Keeper
 from upaya.training.grpo.rewarding import Rewarding
 from upaya.training.grpo.switching import Fired, RunningStatistics, fired, reach
 from upaya.training.grpo.update import update
+from upaya.training.grpo.validation import Measurement
 from upaya.training.steps.checkpoints import Checkpoints
 from upaya.training.steps.engine import OPTIMISER, engine_for
 from upaya.training.steps.interruption import stoppable
@@ -58,6 +59,8 @@ class GrpoSettings:
         generated_tokens: tokens that the ancestors' rollouts generated.
         moments: the optimiser's state to begin with, as `Outcome.moments` has it; None for a fresh one.
         keep_moments: whether the outcome is to hold the optimiser's state.
+        validation: the questions that success is measured on beside the training prompts, where grpo.validation says
+            so.
     """
 
     regime: str
@@ -74,6 +77,7 @@ class GrpoSettings:
     switched: dict[str, Any] | None = None
     moments: Mapping[str, Tensor] | None = None
     keep_moments: bool = False
+    validation: Sequence[Question] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ class _Loop:
         self.rewarding = Rewarding(settings.reward, settings.regime, settings.scored)
         self.hints = Giver(self.rewarding.hints)
         self.keeper = Keeper(grpo.keep)
+        self.measurement = Measurement(policy, grpo.validation, settings.validation, settings.sampling, run.seed)
         self.strictness = {name: place for place, name in enumerate(settings.scored)}
         self.step, self.tokens = settings.first_step, settings.generated_tokens
         self.handover: Fired | None = None
@@ -172,10 +177,13 @@ class _Loop:
             self.batch = Batch(self.settings.grpo.dead_groups)
         live = {f"live/{name}": under_it["live"] for name, under_it in record["regimes"].items()}
         watched = {name: record[name] for name in ("success", *WATCHED)}
-        self.statistics.update({**watched, "reward": record["trained"]["reward"], **live})
+        validation = record.get("validation", {}).get("success")
+        self.statistics.update({**watched, "reward": record["trained"]["reward"], **live}, validation)
         self._write(record)
         events += collapses(self.settings.grpo.alarm, self.statistics)
         events += self.health.look(record["skills"], self.statistics)
+        if validation is not None:
+            events += self.health.compare(record["success"], validation)
         for event in events:
             self._write(event | {"step": self.step})
         if updating and self.settings.until and not self.hints.items:
@@ -193,7 +201,7 @@ class _Loop:
         hinted = self.hints.next(self.statistics)
         begun = [self.policy.after_opening(beginning(question, hinted)) for question in questions]
         rollouts = roll_out(
-            self.engine, [self.prompt(i) + self._encoded(begin) for i, begin in zip(chosen, begun, strict=True)],
+            self.engine, [self.prompt(i) + encoded(self.policy, begin) for i, begin in zip(chosen, begun, strict=True)],
             settings.grpo.group_size, settings.sampling, seed=self.run.seed, step=step,
         )  # fmt: skip
         texts = rollouts.texts(self.policy, begun)
@@ -208,6 +216,8 @@ class _Loop:
         self.batch.add(rollouts, earned, [question.id for question in questions], slots)
         self.step += 1
         self.tokens += int(rollouts.lengths_PG.sum())
+        measured = measure(rollouts, scores, questions)
+        validation = self.measurement.success(self.engine, self.step, hinted)  # of the policy that sampled the above
         return {
             "step": self.step,
             "regime": settings.regime,
@@ -215,14 +225,12 @@ class _Loop:
                 "regime": sum(share * self.strictness[name] for name, share in weights.items()),
                 "weight": weights,
             },
-            **measure(rollouts, scores, questions),
+            **measured,
             "trained": under(earned.rewards_PG, scores.exact_PG),
             **({"hinted_items": hinted} if self.hints.hints.items else {}),
             "generated_tokens": self.tokens,
+            **({} if validation is None else {"validation": _compared(measured["success"], validation)}),
         }
-
-    def _encoded(self, begin: str) -> list[int]:
-        return list(self.policy.tokenizer(begin, add_special_tokens=False)["input_ids"]) if begin else []
 
     def _update(self) -> dict[str, Any] | None:
         """The optimiser steps of the batch; what they did, None where every group is dead."""
@@ -276,6 +284,11 @@ class _Loop:
         self.handover = Fired(**state["handover"]) if state["handover"] else None
         self.run.on_resumed(self.step - self.settings.first_step)
         return True
+
+
+def _compared(training: float, validation: float) -> dict[str, float]:
+    """Success on validation questions, and by how much that on training prompts exceeds it."""
+    return {"success": validation, "gap": training - validation}
 
 
 def _kept(checkpoints: Checkpoints) -> str:

@@ -26,7 +26,8 @@ class Fired(Declared):
 class RunningStatistics:
     """What conditions look at: a series of values, one per step of the stage. Holds everything a checkpoint needs.
 
-    Series: `success`, `reward` (as trained on), `live/<regime>` and what the alarms watch.
+    Series: `success`, `reward` (as trained on), `live/<regime>` and what the alarms watch. Beside them success on
+    validation questions, which only some steps measure.
     """
 
     def __init__(self, longest_window: int) -> None:
@@ -34,11 +35,15 @@ class RunningStatistics:
         self.steps = 0
         self.longest_window = longest_window
         self.series: dict[str, deque[float]] = {}
+        self.validation: list[tuple[int, float]] = []  # (step of the stage, success)
 
-    def update(self, values: Mapping[str, float]) -> None:
+    def update(self, values: Mapping[str, float], validation: float | None = None) -> None:
+        """Args: validation: success on validation questions, at a step that measures it."""
         self.steps += 1
         for name, value in values.items():
             self.series.setdefault(name, deque(maxlen=self.longest_window)).append(value)
+        if validation is not None:
+            self.validation = [*self._validation_of(self.longest_window), (self.steps, validation)]
 
     def mean(self, name: str, window: int, before: int = 0) -> float | None:
         """The mean over `window` steps up to `before` steps ago, or None before there are as many."""
@@ -46,11 +51,23 @@ class RunningStatistics:
         end = len(values) - before
         return sum(values[end - window : end]) / window if end >= window else None
 
+    def validation_mean(self, window: int) -> float | None:
+        """The mean of the measurements of the last `window` steps, the last one where there was none among them; None
+        before there are as many steps, or any measurement."""
+        if self.steps < window or not self.validation:
+            return None
+        values = [value for _, value in self._validation_of(window) or self.validation[-1:]]
+        return sum(values) / len(values)
+
+    def _validation_of(self, window: int) -> list[tuple[int, float]]:
+        return [(step, value) for step, value in self.validation if step > self.steps - window]
+
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "series": {name: list(values) for name, values in self.series.items()}}
+        series = {name: list(values) for name, values in self.series.items()}
+        return {"steps": self.steps, "series": series, "validation": self.validation}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = state["steps"]
+        self.steps, self.validation = state["steps"], [(step, value) for step, value in state["validation"]]
         self.series = {name: deque(values, maxlen=self.longest_window) for name, values in state["series"].items()}
 
 
@@ -70,10 +87,12 @@ def reach(condition: Condition | None, alarm: Alarm) -> int:
 def fired(condition: Condition, statistics: RunningStatistics) -> Fired | None:
     """The condition with its value where it holds now, else None."""
     match condition:
-        case SuccessRate(threshold=threshold, window=window):
-            rate = statistics.mean("success", window)
+        case SuccessRate(threshold=threshold, window=window, on=on):
+            unseen = on == "validation"
+            rate = statistics.validation_mean(window) if unseen else statistics.mean("success", window)
             if rate is not None and rate >= threshold:
-                return _fired(f"strict success over {window} steps ≥ {threshold:g}", rate)
+                of = "strict success on validation questions" if unseen else "strict success"
+                return _fired(f"{of} over {window} steps ≥ {threshold:g}", rate)
         case LiveShare(regime=regime, threshold=threshold, window=window):
             share = statistics.mean(f"live/{regime}", window)
             if share is not None and share >= threshold:
