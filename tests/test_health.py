@@ -46,6 +46,20 @@ def test_a_fall_after_the_best_is_a_regression_and_standing_still_low_a_stagnati
     assert sounded([step / 100 for step in range(60)]) == []
 
 
+@pytest.mark.parametrize(
+    ("trained", "strict", "sounds"),
+    [(0.65, 0.65, True), (0.65, 0.64, True), (0.9, 0.3, False), (0.95, 0.95, False), (0.5, 0.45, False)],
+)
+def test_as_many_dead_groups_as_under_strict_mean_no_slope(trained: float, strict: float, sounds: bool) -> None:
+    health, found = Health(ALARM), []
+    for _ in range(40):
+        found += [event["of"] for event in health.slope(trained, strict)]
+        state = json.loads(json.dumps(health.state_dict()))
+        health = Health(ALARM)
+        health.load_state_dict(state)
+    assert found == ["slope"] * sounds
+
+
 def test_a_window_of_any_length_fires() -> None:
     until = AllOf(
         type="all", of=[SuccessRate(type="success_rate", threshold=0.5, window=1500), Steps(type="steps", steps=1)]

@@ -103,6 +103,8 @@ class Alarm(Declared):
     it has grown by more than that since it last sounded. With the default's 32 prompts a step and 64 validation
     questions its standard error is 0.06 at most, a third of `gap`; while a stage has fewer measurements the error is
     larger, and as much larger is the growth asked for.
+
+    Partial credit has no slope where as many groups are dead under it as under strict, in the first `window` steps.
     """
 
     window: int = Field(default=10, gt=0)
@@ -115,6 +117,8 @@ class Alarm(Declared):
     gain: float = Field(default=0.01, ge=0, description="… rising by less than this over two windows")
     gap: float = Field(default=0.2, gt=0, lt=1, description="success on training prompts above that on validation ones")
     gap_over: int = Field(default=3, gt=0, description="measurements")
+    dead_alike: float = Field(default=0.02, ge=0, le=1, description="dead groups by so much fewer than under strict …")
+    dead_alike_from: float = Field(default=0.1, gt=0, le=1, description="… while this share of them is dead")
 
 
 class Keep(Declared):

@@ -39,8 +39,8 @@ def _has_fallen(alarm: Alarm, statistics: RunningStatistics, name: str, ago: int
 
 class Health:
     """Looks for skills that stay behind, for regression and for stagnation, each of which sounds once in a stage, and
-    for a gap between training prompts and validation questions, which sounds when it grows. Holds what a checkpoint
-    needs."""
+    for a gap between training prompts and validation questions, which sounds when it grows; for partial credit that
+    has no slope. Holds what a checkpoint needs."""
 
     def __init__(self, alarm: Alarm) -> None:
         self.alarm = alarm
@@ -50,6 +50,7 @@ class Health:
         self.steps = 0
         self.measured: list[tuple[float, float]] = []  # success on training prompts, on validation questions
         self.gap = 0.0  # when it last sounded
+        self.dead: list[tuple[float, float]] = []  # of the first steps: as trained, under strict
 
     def look(self, skills: Mapping[str, float], statistics: RunningStatistics) -> list[dict[str, Any]]:
         """The alarms of a step, as events without their step. Args: skills: their success in this step's rollouts."""
@@ -81,6 +82,27 @@ class Health:
                 gap,
             )
         ]
+
+    def slope(self, trained_live: float, strict_live: float) -> list[dict[str, Any]]:
+        """The alarm of a stage that is trained under another regime than strict, at the end of its first steps.
+
+        Args:
+            trained_live, strict_live: shares of the step's groups that are live as trained, and under strict.
+        """
+        if len(self.dead) == self.alarm.window:
+            return []
+        self.dead.append((1 - trained_live, 1 - strict_live))
+        if len(self.dead) < self.alarm.window:
+            return []
+        trained, strict = (sum(shares) / len(shares) for shares in zip(*self.dead, strict=True))
+        if trained < self.alarm.dead_alike_from or strict - trained > self.alarm.dead_alike:
+            return []
+        return self._once(
+            "slope",
+            f"{trained:.0%} of the groups are dead as trained, and {strict:.0%} under strict: partial credit has no slope "
+            "on these questions, and lenient is strict by another name. `upaya audit` says which components have one",
+            strict - trained,
+        )
 
     def _unlearnt(self, shares: Mapping[str, float]) -> list[dict[str, Any]]:
         middle, alarm = median(shares.values()), self.alarm
@@ -136,12 +158,14 @@ class Health:
             "steps": self.steps,
             "measured": self.measured,
             "gap": self.gap,
+            "dead": self.dead,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.sounded, self.best, self.steps = set(state["sounded"]), state["best"], state["steps"]
         self.skills = {name: list(values) for name, values in state["skills"].items()}
         self.measured, self.gap = [(training, held) for training, held in state["measured"]], state["gap"]
+        self.dead = [(trained, strict) for trained, strict in state["dead"]]
 
 
 def _event(of: str, condition: str, value: float) -> dict[str, Any]:
