@@ -99,8 +99,9 @@ class Health:
             return []
         return self._once(
             "slope",
-            f"{trained:.0%} of the groups are dead as trained, and {strict:.0%} under strict: partial credit has no slope "
-            "on these questions, and lenient is strict by another name. `upaya audit` says which components have one",
+            f"{trained:.0%} of the groups are dead as trained, and {strict:.0%} under strict: partial credit has no "
+            "slope on these questions, and lenient is strict by another name. `upaya audit` says which components have "
+            "one",
             strict - trained,
         )
 
