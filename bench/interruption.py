@@ -97,7 +97,8 @@ def disturbed(project: Path, command: list[str], env: dict[str, str], kills: int
             if flow is not None and flow.returncode == 0:
                 return done
             flow = subprocess.Popen(
-                command, cwd=project, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                command, cwd=project, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                preexec_fn=_hang_up_as_usual,
             )  # fmt: skip
         if len(done) == kills:
             flow.wait()
@@ -107,6 +108,11 @@ def disturbed(project: Path, command: list[str], env: dict[str, str], kills: int
             time.sleep(0.05)
         if flow.poll() is None:
             done.append(kill(project, moments.choice([*LEVELS, SUPERVISOR, EVERYBODY]), moments.choice(SIGNALS)))
+
+
+def _hang_up_as_usual() -> None:
+    """Under nohup a hang-up is ignored by whoever does not ask for it, and Prefect's server would outlive one."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def made(project: Path) -> dict[str, str]:
