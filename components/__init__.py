@@ -1,8 +1,8 @@
 """Reward components of your own: one function in a module here, named by its dotted path in params/regimes.yaml.
 
     # components/mine.py
-    from upaya.answers import Completion
-    from upaya.questions import Question
+    from upaya.corpus.answers import Completion
+    from upaya.corpus.questions import Question
 
     def brief(completion: Completion, question: Question) -> float:
         return 1.0 if len(completion.text) < 100 else 0.0

@@ -13,9 +13,12 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.reasoning_gym import score
+from upaya.corpus.answers import parse
 from upaya.corpus.gathering import Gathered, gather
 from upaya.corpus.questions import SPLITS, Question
 from upaya.corpus.script import Converter
@@ -291,10 +294,14 @@ def test_a_split_that_a_source_lacks_is_taken_from_its_training_questions() -> N
 def test_reasoning_gym_is_read_at_the_version_that_is_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its interface, without it: it is optional, and not installed here."""
 
-    def create_dataset(name: str, size: int, seed: int, **config: object) -> list[dict[str, Any]]:
+    class Sums(list[dict[str, Any]]):
+        def score_answer(self, answer: str, entry: dict[str, Any]) -> float:
+            return 1.0 if answer == entry["answer"] else 0.5
+
+    def create_dataset(name: str, size: int, seed: int, **config: object) -> Sums:
         if name != "chain_sum":
             raise ValueError(f"Dataset '{name}' not registered")
-        return [{"question": f"{seed} + {n} =", "answer": str(seed + n), "metadata": config} for n in range(size)]
+        return Sums({"question": f"{seed} + {n} =", "answer": str(seed + n), "metadata": config} for n in range(size))
 
     library = ModuleType("reasoning_gym")
     library.create_dataset = create_dataset  # type: ignore[attr-defined]
@@ -304,6 +311,13 @@ def test_reasoning_gym_is_read_at_the_version_that_is_declared(tmp_path: Path, m
               "answer_type": "number"}  # fmt: skip
     questions = gathered(tmp_path, {"gym": source}).questions
     assert len(questions) == 50 and next(q for q in questions if q.prompt == "3 + 4 =").answer == 7
+    declared = tmp_path / "params/questions.yaml"
+    declared.parent.mkdir()
+    declared.write_text(yaml.safe_dump({"seed": 1, "sources": {"gym": source}}))
+    monkeypatch.chdir(tmp_path)
+    asked = next(question for question in questions if question.answer == 7)
+    assert score(parse("<think></think><answer>7</answer>"), asked) == 1
+    assert score(parse("<think></think><answer>8</answer>"), asked) == 0.5 and score(parse("8"), asked) == 0
     with pytest.raises(UserError, match="makes no dataset 'chain_sun'"):
         gathered(tmp_path, {"gym": {**source, "dataset": "chain_sun"}})
     with pytest.raises(UserError, match=r"version 0\.1\.24 of reasoning-gym is declared, 0\.1\.25 is here"):
