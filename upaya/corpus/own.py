@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
-from upaya.corpus.answers import ANSWER_TYPES, PYTHON_TYPES, Answer, AnswerType
+from upaya.corpus.answers import ANSWER_TYPES, PYTHON_TYPES, Answer, AnswerType, render
 from upaya.corpus.authored import Corpus
+from upaya.corpus.matching import reading
 from upaya.corpus.questions import Question, Split
 from upaya.corpus.script import Converter
 from upaya.declared.validation import Name, QuestionId, validated
@@ -34,6 +35,8 @@ class OwnQuestion(BaseModel):
     kind: Name = "own"
     reasoning: str = ""
     difficulty: int = 1
+    tolerance: float = Field(default=0, ge=0, allow_inf_nan=False)
+    unit: str = ""
 
 
 def _own(corpus: Corpus, converter: Converter) -> Iterator[Question]:
@@ -64,6 +67,8 @@ def _own(corpus: Corpus, converter: Converter) -> Iterator[Question]:
                 reasoning=converter.simplify(own.reasoning),
                 source=own.source,
                 difficulty=own.difficulty,
+                tolerance=own.tolerance,
+                unit=own.unit,
                 prompt_traditional=own.prompt,
                 answer_traditional=own.answer,
             )
@@ -79,10 +84,14 @@ def _checked(row: Any, where: str) -> OwnQuestion:
         raise UserError(f"{where}: question {row.get('id', '(without id)')!r} has no answer")
     own = validated(OwnQuestion, row, where)
     expected = PYTHON_TYPES[own.answer_type]
-    if type(own.answer) is not expected:
-        raise UserError(
-            f"{where}: an answer of type {own.answer_type!r} is a JSON "
-            f"{ {int: 'number', str: 'string', list: 'list of strings', bool: 'true or false'}[expected] }, "
-            f"this is {own.answer!r}"
-        )
+    problem = f"{where}: an answer of type {own.answer_type!r} is a JSON " + (
+        f"{ {int: 'number', str: 'string', list: 'list of strings', bool: 'true or false'}[expected[0]] }, "
+        f"this is {own.answer!r}"
+    )
+    if type(own.answer) not in expected:
+        raise UserError(problem)
+    if own.answer_type == "number" and reading(render(own.answer), own) is None:
+        raise UserError(f'{problem}; one that is no whole number stands as a string: "1/2", "0.25"')
+    if (own.tolerance or own.unit) and own.answer_type != "number":
+        raise UserError(f"{where}: a tolerance and a unit are of numbers, this answer's type is {own.answer_type!r}")
     return own
