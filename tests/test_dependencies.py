@@ -37,7 +37,7 @@ HARMLESS = {
 }
 # Third-party packages that a stage imports and that make no numbers; a source says itself which reasoning_gym it is of.
 NO_NUMBERS = {"pydantic", "yaml", "rich", "psutil", "typer", "reasoning_gym"}
-PACKAGES = {"yaml": "pyyaml"}  # where a package is not called as it is imported
+PACKAGES = {"math_verify": "math-verify"}  # where a package is not called as it is imported
 
 
 def stages() -> dict[str, dict[str, Any]]:
@@ -158,7 +158,8 @@ def test_a_stage_declares_the_keys_that_it_reads_and_no_others(name: str) -> Non
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_declares_the_libraries_that_make_its_numbers(name: str) -> None:
     numbers = set(yaml.safe_load((ROOT / "params/libraries.yaml").read_text()))
-    used = {package for package in closure(program(STAGES[name]))[1] if package not in sys.stdlib_module_names}
+    imported = closure(program(STAGES[name]))[1] - sys.stdlib_module_names
+    used = {PACKAGES.get(package, package) for package in imported}
     assert not used - numbers - NO_NUMBERS, "does it make numbers? See params/libraries.yaml and NO_NUMBERS here"
     named = [params.get("params/libraries.yaml") or [] for params in STAGES[name]["params"]]
     assert {library for libraries in named for library in libraries} == used & numbers

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from upaya.corpus.answers import is_exact, parse
+from upaya.corpus.answers import parse
 from upaya.corpus.authored import Corpus
 from upaya.corpus.gathering import gather
+from upaya.corpus.matching import is_exact
 from upaya.corpus.questions import SPLITS, Question
 from upaya.corpus.script import Converter
 from upaya.corpus.sources.corpus import CorpusOfElements
@@ -83,7 +84,7 @@ def test_every_kind_has_questions_to_train_and_to_test_with() -> None:
 def test_the_gold_completion_is_exactly_right() -> None:
     for question in QUESTIONS:
         completion = parse(question.gold)
-        assert completion.well_formed and is_exact(completion.answer, question.answer, question.answer_type), question
+        assert completion.well_formed and is_exact(completion.answer, question), question
 
 
 def test_a_prompt_names_every_gate_by_all_its_alternatives() -> None:

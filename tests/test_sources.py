@@ -109,7 +109,7 @@ def test_a_choice_is_a_letter_however_the_data_name_it(answer: object) -> None:
     source = {"type": "jsonl", "files": "x", "fields": {"choices": "options"}}
     row = Row({"prompt": "Which?", "options": ["blue", "green", "red"], "answer": answer}, "here")
     asked = entry(row, "mine", validated(FileSource, source, "here"), "x")
-    assert asked.prompt == "Which?\nA. blue\nB. green\nC. red" and (asked.answer, asked.answer_type) == ("C", "term")
+    assert asked.prompt == "Which?\nA. blue\nB. green\nC. red" and (asked.answer, asked.answer_type) == ("C", "choice")
 
 
 def test_a_question_with_its_choices_in_another_order_is_the_same_question(tmp_path: Path) -> None:

@@ -1,21 +1,22 @@
-"""Typed answers, the one parser of completions, and exact matching. Every reward and the evaluation use these."""
+"""Typed answers, and the one parser of completions. What is read as the right answer says upaya/corpus/matching.py."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-import cn2an
+AnswerType = Literal["number", "term", "ordered_list", "set", "boolean", "choice", "text", "json", "math"]
 
-AnswerType = Literal["number", "term", "ordered_list", "set", "boolean"]
-
+# A number that is no whole number is the text that writes it ("0.1", "1/3"), for no float is a tenth or a third. JSON
+# is its text too, a choice its letter.
 Answer = bool | int | str | list[str]
 
-ANSWER_TYPES: tuple[AnswerType, ...] = ("number", "term", "ordered_list", "set", "boolean")
+ANSWER_TYPES: tuple[AnswerType, ...] = get_args(AnswerType)
 
-PYTHON_TYPES: dict[AnswerType, type] = {
-    "number": int, "term": str, "ordered_list": list, "set": list, "boolean": bool,
+PYTHON_TYPES: dict[AnswerType, tuple[type, ...]] = {
+    "number": (int, str), "term": (str,), "ordered_list": (list,), "set": (list,), "boolean": (bool,), "choice": (str,),
+    "text": (str,), "json": (str,), "math": (str,),
 }  # fmt: skip
 
 THINK, END_THINK, ANSWER, END_ANSWER = TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -25,8 +26,6 @@ _TAG = re.compile("|".join(TAGS))
 SEPARATOR = "、"
 
 _SEPARATORS = re.compile(r"[、，,;；\n]")
-
-_YES, _NO = {"是", "有", "对", "yes", "true"}, {"否", "不是", "非", "无", "没有", "不对", "no", "false"}
 
 
 @dataclass(frozen=True)
@@ -114,36 +113,3 @@ def item_spans(text: str) -> list[Span]:
     separators = [match.span() for match in _SEPARATORS.finditer(text)]
     starts, ends = [0, *(end for _, end in separators)], [*(start for start, _ in separators), len(text)]
     return [Span(start, end) for start, end in zip(starts, ends, strict=True)]
-
-
-@lru_cache(maxsize=4096)
-def number(text: str) -> int | None:
-    """The whole number that a text says in digits or Chinese numerals, or None.
-
-    At most 20 characters are read: no answer is longer, and the converters' time grows with the text.
-    """
-    text = normalised(text)
-    if not 0 < len(text) <= 20:
-        return None
-    if re.fullmatch(r"-?[0-9]+", text):
-        return int(text)
-    try:
-        value = cn2an.cn2an(text, "smart")
-    except ValueError:
-        return None
-    return int(value) if value == int(value) else None
-
-
-def is_exact(text: str | None, answer: Answer, answer_type: AnswerType) -> bool:
-    """Whether an answer's text says exactly the right answer, compared by the answer's type."""
-    if not text:
-        return False
-    if answer_type == "number":
-        return number(text) == answer
-    if answer_type == "boolean":
-        return normalised(text) in (_YES if answer else _NO)
-    if answer_type == "term":
-        return normalised(text) == normalised(str(answer))
-    assert isinstance(answer, list)
-    said, right = items(text), [normalised(item) for item in answer]
-    return said == right if answer_type == "ordered_list" else sorted(said) == sorted(right)

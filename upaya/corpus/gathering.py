@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from upaya.corpus.answers import Answer, is_exact, normalised, parse, render
+from upaya.corpus.answers import Answer, normalised, parse, render
+from upaya.corpus.matching import is_exact
 from upaya.corpus.questions import SPLITS, Question, Split
 from upaya.corpus.script import Converter
 from upaya.corpus.sources.entry import Entry, Source
@@ -124,11 +125,13 @@ def _question(name: str, number: int, entry: Entry, prompt: str, split: Split, c
         held_out_phrasing=entry.held_out_phrasing,
         skills=[simplified(skill) for skill in entry.skills],
         choices=[[simplified(choice) for choice in choices] for choices in entry.choices],
+        tolerance=entry.tolerance,
+        unit=entry.unit,
         prompt_traditional=entry.prompt,
         answer_traditional=entry.answer,
     )
     said = parse(question.gold)
-    if not (said.well_formed and is_exact(said.answer, question.answer, question.answer_type)):
+    if not (said.well_formed and is_exact(said.answer, question)):
         raise UserError(
             f"{entry.place}: the answer {entry.answer!r} is read back as {said.answer!r}, which is not right as "
             f"{question.answer_type}: it has a tag, a separator or nothing in it; write it otherwise, or as "

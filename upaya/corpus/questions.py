@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from upaya.corpus.answers import Answer, AnswerType, gold_completion
 from upaya.declared.selection import Selection
@@ -22,7 +22,8 @@ class Question(BaseModel):
     `prompt`, `answer` and `reasoning` are Simplified, the `_traditional` ones as authored. `key` is the fact
     combination that the split goes by; `held_out_phrasing` marks wordings that training never shows. Of a list whose
     items ask for different things, `skills` names what each item asks for and `choices` holds the alternatives that the
-    question offers for it; both are empty where the items are alike.
+    question offers for it; both are empty where the items are alike. Of a number, `tolerance` is how far it may be from
+    the right one, and `unit` what it counts ("km", "%"); neither is written to questions/ where it is not given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +41,8 @@ class Question(BaseModel):
     held_out_phrasing: bool = False
     skills: list[str] = []
     choices: list[list[str]] = []
+    tolerance: float = Field(default=0, ge=0, allow_inf_nan=False, exclude_if=lambda value: not value)
+    unit: str = Field(default="", exclude_if=lambda value: not value)
     prompt_traditional: str
     answer_traditional: Answer
 

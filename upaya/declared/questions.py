@@ -71,6 +71,8 @@ class Fields(Declared):
         description="of a multiple choice: the column with the list, or a column for each; shown as A., B., …",
     )
     type: str | None = "answer_type"
+    tolerance: str | None = "tolerance"
+    unit: str | None = "unit"
     split: str | None = "split"
     key: str | None = "key"
     kind: str | None = "kind"
@@ -91,6 +93,8 @@ class Rows(Declared):
 
     fields: Fields = Fields()
     answer_type: str | None = Field(default=None, description="of all answers, where no column says it")
+    tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="how far a number may be from right")
+    unit: str = Field(default="", description="what numbers count: km, %; see docs/rewards.md")
     answer_in: Literal["whole", "boxed"] | After = Field(
         default="whole", description="where in its column the answer stands"
     )

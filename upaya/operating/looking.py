@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from upaya.corpus.answers import is_exact, number
+from upaya.corpus.matching import Expected, is_exact
+from upaya.corpus.numerals import number
 from upaya.corpus.questions import SPLITS
 from upaya.corpus.sources.rows import OTHERS_SAY, Row
 from upaya.declared.validation import Name, QuestionId, validated
@@ -161,7 +162,7 @@ def _typed(found: Seen, answers: Sequence[Any]) -> None:
 def _of_texts(texts: Sequence[str]) -> str:
     if _most(texts, lambda text: number(text) is not None):
         return "number"
-    if all(is_exact(text, True, "boolean") or is_exact(text, False, "boolean") for text in texts):
+    if all(any(is_exact(text, Expected(right, "boolean")) for right in (True, False)) for text in texts):
         return "boolean"
     if all(re.fullmatch(r"\(?[A-Ja-j][).]?", text.strip()) for text in texts):
         return "choice"

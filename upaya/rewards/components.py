@@ -9,6 +9,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -20,12 +21,12 @@ from upaya.corpus.answers import (
     END_THINK,
     THINK,
     Completion,
-    is_exact,
     items,
     normalised,
-    number,
     render,
 )
+from upaya.corpus.matching import as_written, comparable, is_exact, right_number
+from upaya.corpus.numerals import number
 from upaya.corpus.questions import Question
 from upaya.corpus.script import Converter
 from upaya.errors import UserError, nearest
@@ -41,6 +42,9 @@ from upaya.rewards.items import (
 )
 
 Component = Callable[[Completion, Question], float]
+
+LISTS_AND_WORDS = ("term", "ordered_list", "set", "boolean")  # of which characters are compared as they are normalised
+NEARLY = 1e-6  # how far the nearest wrong number stays from right
 
 
 def format_parts(completion: Completion, question: Question) -> float:
@@ -121,23 +125,38 @@ def order(completion: Completion, question: Question) -> float:
 
 def similarity(completion: Completion, question: Question) -> float:
     """Edit similarity of the answer's characters to the right answer's: 1 − Levenshtein distance / the longer length.
+    Free text is compared word forms aside, JSON by its value written one way; 1 for whatever counts as right.
 
     Gamed by characters that most answers share, and blind to what a small difference means (有 and 無 differ by one).
     """
-    said = normalised(completion.answer or "")
-    return Levenshtein.normalized_similarity(said, normalised(render(question.answer)))
+    said = completion.answer or ""
+    if question.answer_type in LISTS_AND_WORDS:
+        return Levenshtein.normalized_similarity(normalised(said), normalised(render(question.answer)))
+    if is_exact(said, question):
+        return 1.0
+    forms = [comparable(text, question.answer_type) for text in (said, render(question.answer))]
+    most = 1 - 1 / (2 + max(map(len, forms)))  # 4² has the characters of 42, once they are of one width
+    return min(most, Levenshtein.normalized_similarity(*forms))
 
 
 def closeness(completion: Completion, question: Question) -> float:
-    """For a number, 1 / (1 + |difference|); for anything else, right or not.
+    """For a number, 1 / (1 + d / s), d being how far it is from the right one (or from the edge of the tolerance) and s
+    a tenth of the right one's size, for a whole number at least 1; for anything else, right or not.
+
+    So that it has a slope at every scale: among counts a step is a step, as in 1 / (1 + d), which it is up to 10; of a
+    million, a thousand more is near, and of 0.5 another half is far. Half is left where said and right are s apart.
+    It falls strictly with the distance, and what is not right has at most 1 − 10⁻⁶. Computed in rationals.
 
     Gamed by a number in the middle of the usual ones: a policy that is trained on it stays at near misses.
     """
-    if question.answer_type != "number":
+    if question.answer_type != "number" or is_exact(completion.answer, question):
         return float(_right(completion, question))
-    value = number(completion.answer or "")
-    assert isinstance(question.answer, int)
-    return 0.0 if value is None else 1 / (1 + abs(value - question.answer))
+    value, right = number(completion.answer or "", question.unit), right_number(question)
+    if value is None or right is None:
+        return 0.0
+    distance = abs(Fraction(value) - right) - as_written(question.tolerance)
+    scale = abs(right) if isinstance(right, Fraction) else max(10, abs(right))
+    return (1 - NEARLY) * float(Fraction(scale) / (scale + 10 * distance))
 
 
 def length(completion: Completion, question: Question) -> float:
@@ -254,7 +273,7 @@ def _converter() -> Converter:
 
 
 def _right(completion: Completion, question: Question) -> bool:
-    return is_exact(completion.answer, question.answer, question.answer_type)
+    return is_exact(completion.answer, question)
 
 
 def _mean_of_items(value: ItemValue, completion: Completion, question: Question) -> float:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 
-from upaya.corpus.answers import Completion, Span, is_exact, item_spans, normalised, render
+from upaya.corpus.answers import Completion, Span, item_spans, normalised, render
+from upaya.corpus.matching import comparable, is_exact
 from upaya.corpus.questions import Question
 
 JOIN = "及"  # between the alternatives of one value
@@ -19,7 +20,7 @@ class Item(NamedTuple):
     """An item that a completion says.
 
     Attributes:
-        said: its text, normalised.
+        said: its text, as its type of answer is compared.
         slot: the place, among the right items, of the one it is compared with; None for one too many.
         span: its characters in the completion's text.
     """
@@ -35,7 +36,8 @@ def said_items(completion: Completion, question: Question) -> list[Item]:
         return []
     if not isinstance(question.answer, list):
         start = completion.answer_at
-        return [Item(normalised(completion.answer), 0, Span(start, start + len(completion.answer)))]
+        said_form = comparable(completion.answer, question.answer_type)
+        return [Item(said_form, 0, Span(start, start + len(completion.answer)))]
     spans = item_spans(completion.answer)
     said = [normalised(completion.answer[span.start : span.end]) for span in spans]
     right = right_items(question)
@@ -47,9 +49,10 @@ def said_items(completion: Completion, question: Question) -> list[Item]:
 
 
 def right_items(question: Question) -> list[str]:
-    """The right answer's items, normalised."""
-    answer = question.answer if isinstance(question.answer, list) else [render(question.answer)]
-    return [normalised(item) for item in answer]
+    """The right answer's items, as they are compared."""
+    if isinstance(question.answer, list):
+        return [normalised(item) for item in question.answer]
+    return [comparable(render(question.answer), question.answer_type)]
 
 
 def _in_order(said: Sequence[str], right: Sequence[str]) -> list[int | None]:
@@ -98,9 +101,9 @@ def resembling_item(said: str, right: str, choices: Sequence[str]) -> float:
 def item_values(value: ItemValue, items: Sequence[Item], completion: Completion, question: Question) -> list[float]:
     """What each said item is worth; 0 for one too many."""
     if not isinstance(question.answer, list):
-        if is_exact(completion.answer, question.answer, question.answer_type):
+        if is_exact(completion.answer, question):
             return [1.0 for _ in items]  # a number has many spellings
-        if question.answer_type in ("number", "boolean"):
+        if question.answer_type in ("number", "boolean", "choice"):
             return [0.0 for _ in items]
     right = right_items(question)
     return [

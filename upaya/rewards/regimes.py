@@ -6,16 +6,32 @@ right), which also makes groups without any right completion tellable apart.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from upaya.corpus.answers import Completion, parse, render
+from upaya.corpus.answers import TAGS, Completion, parse, render
+from upaya.corpus.matching import is_exact, reading
 from upaya.corpus.questions import Question
 from upaya.declared.regimes import Regime, RegimesFile, names_in, read_regimes
 from upaya.errors import UserError
 from upaya.paths import REGIMES
 from upaya.rewards.components import component, exact
 from upaya.rewards.specimens import TYPICAL, degenerate, perturbed
+
+# What a gold has to look like to be read, by the type of answer.
+_ITEMS = "give items that are not empty, without 、，,;； and line breaks, which stand between items"
+_CURES = {
+    "number": 'write one number, "1234.5" or "1/3", without words other than its unit',
+    "term": "write at least one character that is no full stop",
+    "ordered_list": _ITEMS,
+    "set": _ITEMS,
+    "boolean": "write true or false",
+    "choice": 'write the letter alone, "B"',
+    "text": "write at least one word",
+    "json": "write one JSON value as a string, each key once",
+    "math": "write one expression of at most 160 characters, or make it an answer of type number or text",
+}
+_SHOWN = 10  # problems in one message
 
 
 def reward(regime: Regime, values: Mapping[str, float], completion: Completion, question: Question) -> float:
@@ -110,3 +126,42 @@ def saturations(file: RegimesFile, name: str) -> list[str]:
     declared = file.regimes[name]
     parts = [name] if isinstance(declared, Regime) else names_in(declared, file.measured, name)
     return check_all({part: file.plain[part] for part in parts})
+
+
+def need_full_marks(questions: Iterable[Question], regimes: Mapping[str, Regime]) -> None:
+    """Hold every question to this: its gold completion earns the maximum under every regime. A gold that is not read as
+    right would teach that the right answer is wrong.
+
+    Raises UserError with each question whose gold does not: its id and source, what was read, and the cure.
+    """
+    problems = [problem for question in questions if (problem := _problem(question, regimes))]
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise UserError("\n       ".join([*problems[:_SHOWN], *more]))
+
+
+def _problem(question: Question, regimes: Mapping[str, Regime]) -> str | None:
+    short = [
+        f"{earned:g} of {regime.maximum:g} under {name}"
+        for name, regime in regimes.items()
+        if (earned := reward_of_text(regime, question.gold, question)) < regime.maximum - 1e-9
+    ]
+    if not short:
+        return None
+    completion = parse(question.gold)
+    answer = completion.answer or ""
+    if not completion.well_formed and render(question.answer).strip():
+        said, cure = (
+            "its form is not read as the right one",
+            f"take {', '.join(TAGS)} out of its reasoning and its answer",
+        )
+    elif not is_exact(answer, question):
+        read = reading(answer, question)
+        said = f"{answer!r} is read as {'nothing' if read is None else repr(read)}"
+        cure = _CURES[question.answer_type]
+    else:
+        said, cure = "it is read as right", "see the components of these regimes"
+    return (
+        f"question {question.id!r} ({question.source}): its own answer, of type {question.answer_type!r}, earns "
+        f"{', '.join(short)}: {said}. {cure[0].upper()}{cure[1:]}."
+    )

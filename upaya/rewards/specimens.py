@@ -3,6 +3,7 @@
 Regimes are checked on them when they are loaded, and `upaya audit` scores every regime on them.
 """
 
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -17,11 +18,11 @@ from upaya.corpus.answers import (
     Answer,
     AnswerType,
     gold_completion,
-    is_exact,
     normalised,
     parse,
     render,
 )
+from upaya.corpus.matching import as_written, is_exact, right_number
 from upaya.corpus.questions import Question
 from upaya.rewards.items import JOIN
 
@@ -76,8 +77,8 @@ def degenerate(question: Question, others: Sequence[Question]) -> list[Specimen]
 def perturbed(question: Question, others: Sequence[Question], rng: random.Random) -> list[tuple[int, str]]:
     """Well-formed completions at growing distance from the right answer: (errors, text), 0 errors first.
 
-    An error is a wrong item in a list's place, a step away from a number, a wrong character in a term, the other
-    boolean. Errors add up: those of one completion stay in the next.
+    An error is a wrong item in a list's place, a step away from a number, a wrong character in a term, text, expression
+    or JSON, the other boolean, another choice. Errors add up: those of one completion stay in the next.
     """
     completions = [(0, question.gold)]
     if isinstance(question.answer, list):
@@ -91,9 +92,12 @@ def perturbed(question: Question, others: Sequence[Question], rng: random.Random
             completions.append((errors, gold_completion(list(answer), question.reasoning)))
     elif isinstance(question.answer, bool):
         completions.append((1, gold_completion(not question.answer, question.reasoning)))
-    elif isinstance(question.answer, int):
-        completions += [(n, gold_completion(question.answer + n, question.reasoning)) for n in range(1, 6)]
+    elif question.answer_type == "number":
+        completions += [(n, gold_completion(text, question.reasoning)) for n, text in _steps_away(question)]
+    elif question.answer_type == "choice":
+        completions.append((1, gold_completion("B" if is_exact("A", question) else "A", question.reasoning)))
     else:
+        assert isinstance(question.answer, str)
         characters = list(question.answer)
         for errors, place in enumerate(rng.sample(range(len(characters)), len(characters)), start=1):
             characters[place] = "某"
@@ -101,9 +105,19 @@ def perturbed(question: Question, others: Sequence[Question], rng: random.Random
     return [completions[0], *((errors, text) for errors, text in completions[1:] if not is_right(text, question))]
 
 
+def _steps_away(question: Question) -> list[tuple[int, str]]:
+    """Numbers at growing distance, all beyond the tolerance: a step is 1, of no whole number half its size."""
+    right = right_number(question)
+    if right is None:
+        return []
+    step = 1 if isinstance(right, int) else abs(right) / 2
+    within = math.floor(as_written(question.tolerance) / step)
+    return [(n, str(right + (within + n) * step)) for n in range(1, 6)]
+
+
 def is_right(text: str, question: Question) -> bool:
     completion = parse(text)
-    return completion.well_formed and is_exact(completion.answer, question.answer, question.answer_type)
+    return completion.well_formed and is_exact(completion.answer, question)
 
 
 def said_items(answer: Answer) -> list[str]:
@@ -113,13 +127,14 @@ def said_items(answer: Answer) -> list[str]:
 
 def _typical(answer: Answer, traditional: Answer, answer_type: AnswerType, prompt: str) -> Question:
     return Question(
-        id=f"typical-{answer_type}", kind="typical", split="validation", key=answer_type, source="俱舍论",
-        prompt=prompt, answer=answer, answer_type=answer_type, reasoning="", prompt_traditional=prompt,
+        id=f"typical-{answer_type}-{render(answer)}", kind="typical", split="validation", key=answer_type,
+        source="俱舍论", prompt=prompt, answer=answer, answer_type=answer_type, reasoning="", prompt_traditional=prompt,
         answer_traditional=traditional,
     )  # fmt: skip
 
 
-# One question of each type of answer: what a regime is checked on when it is loaded.
+# One question of each type of answer: what a regime is checked on when it is loaded. None of `math`, for to compare an
+# expression takes sympy, which not every stage should have to import; of it a regime sees what it sees of free text.
 TYPICAL = [
     _typical(
         ["正见", "正思惟", "正语", "正业", "正命", "正精进", "正念", "正定"],
@@ -131,5 +146,9 @@ TYPICAL = [
     ),
     _typical("第六意识", "第六意識", "term", "何识以法为境？"),
     _typical(18, 18, "number", "界有几种？"),
+    _typical("3.14", "3.14", "number", "圆周率约为几？"),
     _typical(True, True, "boolean", "眼界是否有对？"),
+    _typical("C", "C", "choice", "何识以法为境？A) 眼识 B) 耳识 C) 意识 D) 身识"),
+    _typical("the sixth consciousness", "the sixth consciousness", "text", "何谓意识？以英文答。"),
+    _typical('{"处": 12}', '{"處": 12}', "json", "处有几种？以 JSON 答。"),
 ]  # fmt: skip

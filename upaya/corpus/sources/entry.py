@@ -18,7 +18,7 @@ class Entry:
         key: questions with one key are in one split; None for the question itself.
         source: what a reader is told of where it comes from.
         id: None for one made of the source's name and the entry's number.
-        skills, choices, held_out_phrasing: as of a `Question`.
+        skills, choices, held_out_phrasing, tolerance, unit: as of a `Question`.
     """
 
     prompt: str
@@ -35,6 +35,8 @@ class Entry:
     held_out_phrasing: bool = False
     skills: list[str] = field(default_factory=list)
     choices: list[list[str]] = field(default_factory=list)
+    tolerance: float = 0.0
+    unit: str = ""
 
 
 class Source(Protocol):

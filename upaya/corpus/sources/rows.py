@@ -1,12 +1,15 @@
 """Rows of a file or a dataset as entries: which column is what, as declared, and answers as people write them."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
 
-from upaya.corpus.answers import ANSWER_TYPES, Answer, AnswerType, is_exact, number
+from upaya.corpus.answers import ANSWER_TYPES, Answer, AnswerType
+from upaya.corpus.matching import Expected, is_exact
+from upaya.corpus.numerals import number
 from upaya.corpus.questions import SPLITS, Split
 from upaya.corpus.sources.entry import Entry
 from upaya.declared.questions import After, Fields, Rows
@@ -86,6 +89,8 @@ def entry(row: Row, name: str, declared: Rows, origin: str) -> Entry:
         id=validated(QuestionId, identity, f"{where}: column {fields.id!r}") if identity else None,
         difficulty=int(difficulty) if difficulty is not None else 1,
         reasoning=_text(row, "reasoning", fields),
+        tolerance=_tolerance(row, declared),
+        unit=_unit(row, declared),
     )
 
 
@@ -125,14 +130,14 @@ def _answer(row: Row, declared: Rows, options: list[str]) -> tuple[Answer, Answe
     if raw in (None, "", []):
         raise UserError(f"{row.place}: column {fields.answer!r}: the question has no answer")
     if options:
-        return _letter(raw, options, row.place), "term"
+        return _letter(raw, options, row.place), "choice"
     named = _text(row, "type", fields) or declared.answer_type or _by_its_look(raw)
     if named not in ANSWER_TYPES:
         wrong = f"unknown answer type {named!r}; {nearest(named, ANSWER_TYPES)}" if named else _which(raw)
         raise UserError(f"{row.place}: {wrong}")
     answer_type: AnswerType = named
     value = extracted(raw, declared.answer_in, row.place) if isinstance(raw, str) else raw
-    return typed(value, answer_type, row.place), answer_type
+    return typed(value, answer_type, row.place, _unit(row, declared)), answer_type
 
 
 def _which(raw: Any) -> str:
@@ -144,7 +149,7 @@ def _which(raw: Any) -> str:
 
 def _by_its_look(raw: Any) -> str:
     """The type that a value has without being told; text can be anything."""
-    return {bool: "boolean", int: "number", float: "number", list: "ordered_list"}.get(type(raw), "")
+    return {bool: "boolean", int: "number", float: "number", list: "ordered_list", dict: "json"}.get(type(raw), "")
 
 
 def extracted(text: str, where: After | str, place: str) -> str:
@@ -165,29 +170,49 @@ def extracted(text: str, where: After | str, place: str) -> str:
     raise UserError(f"{place}: the answer has no {_BOXED}…}} (`answer_in`): …{text[-60:]!r}")
 
 
-def typed(value: Any, answer_type: AnswerType, place: str) -> Answer:
-    """A written answer as one of its type. Raises UserError where it is none."""
+def typed(value: Any, answer_type: AnswerType, place: str, unit: str = "") -> Answer:
+    """A written answer as one of its type. Raises UserError where it is none. Args: unit: of a number."""
     said = value if isinstance(value, str) else repr(value)
     match answer_type:
         case "number":
-            exact = number(said) if not isinstance(value, bool) else None
+            exact = number(said, unit) if not isinstance(value, bool) else None
             if exact is not None:
-                return int(exact)
+                return exact if isinstance(exact, int) else said.strip()
         case "boolean":
             if isinstance(value, bool):
                 return value
             for answer in (True, False):
-                if is_exact(said, answer, "boolean"):
+                if is_exact(said, Expected(answer, "boolean")):
                     return answer
         case "ordered_list" | "set":
             items = [str(item) for item in value] if isinstance(value, list) else _LIST.split(said)
             items = [item.strip() for item in items]
             if items and all(items):
                 return items
+        case "json" if not isinstance(value, str):
+            return json.dumps(value, ensure_ascii=False)
         case _:
             if isinstance(value, str | int | float):
                 return str(value)
     raise UserError(f"{place}: the answer {value!r} is no {answer_type.replace('_', ' ')}")
+
+
+def _unit(row: Row, declared: Rows) -> str:
+    return _text(row, "unit", declared.fields) or declared.unit
+
+
+def _tolerance(row: Row, declared: Rows) -> float:
+    said = _value(row, "tolerance", declared.fields)
+    if said in (None, ""):
+        return declared.tolerance
+    try:
+        tolerance = float(said)
+    except (TypeError, ValueError):
+        tolerance = -1.0
+    if not 0 <= tolerance < float("inf"):
+        where = f"{row.place}: column {declared.fields.tolerance!r}"
+        raise UserError(f"{where}: a tolerance is a number from 0 on, this is {said!r}")
+    return tolerance
 
 
 def _letter(raw: Any, options: list[str], place: str) -> str:
