@@ -1,7 +1,9 @@
 """Properties of every declared regime."""
 
+import itertools
 import math
 import random
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from upaya.declared.regimes import Regime, RegimesFile
 from upaya.declared.validation import validated
 from upaya.errors import UserError
 from upaya.rewards.components import COMPONENTS, exact
-from upaya.rewards.regimes import check, levels, load_regimes, reward_of_text
+from upaya.rewards.regimes import check, levels, load_regimes, need_full_marks, reward_of_text
 from upaya.rewards.scoring import score
 from upaya.rewards.specimens import TYPICAL, degenerate, is_right, perturbed
 
@@ -35,9 +37,60 @@ QUESTIONS = [
     question("命根", "term"),
     question(10, "number"),
     question(True, "boolean"),
+    question("3.14", "number"),
+    question("B", "choice"),
+    question("the second aggregate", "text"),
+    question('{"a": [1, 2]}', "json"),
+    question("x^2+1", "math"),
 ]
-pieces = st.sampled_from([*TAGS, "无见", "有对", "、", "命根", "10", "十", "是", "否", "眼界", " ", "\n", "𝕏", "\x00"])
+pieces = st.sampled_from(
+    [*TAGS, "无见", "有对", "、", "命根", "10", "十", "是", "否", "眼界", " ", "\n", "𝕏", "\x00", "3.14", "B", "(b)",
+     "aggregate", "second", '{"a":', "[1,2]", "}", "x^2", "+1", "$"]
+)  # fmt: skip
 completions = st.one_of(st.text(), st.lists(pieces, max_size=12).map("".join))
+
+
+SAYING_NOTHING = {"format", "length", "script", "repetition"}  # of whether the answer is right
+SPELLINGS = [
+    (QUESTIONS[3], ["10", "十", "10.0", "+10", "$10$", "10 legs", r"\boxed{10}", "20/2"],
+     ["11", "9.99", "100", "10 or 11", "no"]),
+    (QUESTIONS[5], ["3.14", "3.140", "314 %", "157/50"], ["3.1400001", "3.1", "3", "314"]),
+    (QUESTIONS[6], ["B", "b", "(B)", "B) text"], ["A", "B or C", "C"]),
+    (QUESTIONS[7], ["second aggregate", "The  SECOND aggregate."],
+     ["secondaggregate", "the first aggregate", "the second aggregat"]),
+    (QUESTIONS[8], ['{"a":[1.0,2]}'], ['{"a": [2, 1]}', '{"a": [1, 2]', '{"a": ["1", 2]}']),
+    (QUESTIONS[9], ["1+x^2", "x²+1", "$x^{2}+1$"], ["x^2-1", "x^2+1+", "x^2"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "rights", "wrongs"), SPELLINGS, ids=lambda value: getattr(value, "answer_type", ""))
+@pytest.mark.parametrize("name", REGIMES)
+def test_whatever_is_right_has_the_maximum_and_nothing_wrong_does(
+    name: str, asked: Question, rights: list[str], wrongs: list[str]
+) -> None:
+    regime = REGIMES[name]
+    earned = [reward_of_text(regime, gold_completion(text, ""), asked) for text in rights]
+    assert earned == [regime.maximum] * len(rights)
+    assert all(reward_of_text(regime, gold_completion(text, ""), asked) < regime.maximum - 1e-9 for text in wrongs)
+
+
+@pytest.mark.parametrize("component", sorted(COMPONENTS.keys() - SAYING_NOTHING))
+@pytest.mark.parametrize(("asked", "rights", "wrongs"), SPELLINGS, ids=lambda value: getattr(value, "answer_type", ""))
+def test_a_component_that_tells_right_from_wrong_does_so_in_every_spelling(
+    component: str, asked: Question, rights: list[str], wrongs: list[str]
+) -> None:
+    measure = COMPONENTS[component]
+    assert all(measure(parse(gold_completion(text, "")), asked) == 1 for text in rights)
+    assert all(measure(parse(gold_completion(text, "")), asked) < 1 for text in wrongs)
+
+
+@pytest.mark.parametrize("name", REGIMES)
+@given(text=completions, said=completions, asked=st.sampled_from(QUESTIONS))
+def test_a_right_answer_never_scores_below_a_wrong_one(name: str, text: str, said: str, asked: Question) -> None:
+    wrong = gold_completion(said, "")
+    for other in (text, wrong):
+        if not exact(parse(other), asked):
+            assert reward_of_text(REGIMES[name], other, asked) <= reward_of_text(REGIMES[name], asked.gold, asked)
 
 
 @pytest.mark.parametrize("asked", QUESTIONS, ids=lambda q: q.answer_type)
@@ -167,6 +220,78 @@ def test_what_a_component_measures(name: str, said: str, value: float) -> None:
 def test_nearer_numbers_are_closer() -> None:
     found = [COMPONENTS["closeness"](parse(gold_completion(n, "")), QUESTIONS[3]) for n in (10, 11, 13, 30)]
     assert found == sorted(found, reverse=True) and found[0] == 1
+
+
+def close(said: object, answer: object, **more: object) -> float:
+    asked = question(answer, "number").model_copy(update=more)
+    return COMPONENTS["closeness"](parse(gold_completion(str(said), "")), asked)
+
+
+@given(st.integers(-10, 10), st.integers(-1000, 1000))
+def test_among_small_whole_numbers_a_step_is_a_step(right: int, said: int) -> None:
+    assert close(said, right) == pytest.approx(1 / (1 + abs(said - right)), rel=1e-5)
+
+
+@pytest.mark.parametrize("right", ["0.001", "0.5", 3, "3.14", 18, -7, 1_000_000, "1/3", 0, 10**60])
+def test_closeness_falls_strictly_with_the_distance_at_every_scale(right: int | str) -> None:
+    size = abs(Fraction(right)) or 1
+    shares = [Fraction(0), Fraction(1, 10**9), *(Fraction(n, 20) for n in (1, 2, 4, 10, 20, 40, 400))]
+    for direction in (1, -1):
+        found = [close(Fraction(right) + direction * share * size, right) for share in shares]
+        assert found[0] == 1 and found[1] <= 1 - 1e-6 and min(found) >= 0
+        assert all(after < before for before, after in itertools.pairwise(found))
+
+
+def test_a_tenth_off_is_half_way_and_the_tolerance_is_right() -> None:
+    assert close(1_100_000, 1_000_000) == pytest.approx(0.5, rel=1e-5) == close("0.55", "0.5")
+    assert close("3.15", "3.14", tolerance=0.01) == 1 > close("3.16", "3.14", tolerance=0.01) > close("3.17", "3.14")
+    assert close("0.12", 12, unit="%") < close("11 %", 12, unit="%") < close("12 %", 12, unit="%") == 1
+    assert close("4 or 5", 4) == 0 and close("1e999", 4) < 1e-9
+
+
+@pytest.mark.parametrize("asked", QUESTIONS[7:], ids=lambda q: q.answer_type)
+def test_similarity_has_a_slope(asked: Question) -> None:
+    found = [COMPONENTS["similarity"](parse(text), asked) for _, text in perturbed(asked, QUESTIONS, random.Random(3))]
+    assert found[0] == 1 and found[-1] < found[1] < 1 and found == sorted(found, reverse=True)
+
+
+GOLDS = [
+    *QUESTIONS,
+    *TYPICAL,
+    question("12 %", "number"),
+    question(12, "number").model_copy(update={"unit": "%", "tolerance": 0.5}),
+    question(r"\frac{1}{2}", "number"),
+    question("1,234", "number"),
+]
+
+
+def test_every_gold_has_full_marks() -> None:
+    need_full_marks(GOLDS, REGIMES)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (question("4 or 5", "number"), "'4 or 5' is read as nothing. Write one number"),
+        (question(["甲、乙", "丙"], "set"), "'甲、乙、丙' is read as ['甲', '乙', '丙']. Give items"),
+        (question("B or C", "choice"), "'B or C' is read as nothing. Write the letter alone"),
+        (question("{'a': 1}", "json"), "is read as nothing. Write one JSON value"),
+        (question("", "text"), "Write at least one word"),
+        (question("</answer>", "text"), "its form is not read as the right one. Take <think>"),
+        (question("命根", "term").model_copy(update={"reasoning": "<think>"}), "out of its reasoning"),
+    ],
+)
+def test_a_gold_without_full_marks_is_named(asked: Question, message: str) -> None:
+    with pytest.raises(UserError) as refused:
+        need_full_marks([*QUESTIONS, asked.model_copy(update={"id": "mine"})], REGIMES)
+    said = str(refused.value)
+    assert "question 'mine' (俱舍論): its own answer" in said and message in said and "under strict" in said
+
+
+def test_what_is_not_given_is_not_written_to_the_questions() -> None:
+    assert not {"tolerance", "unit"} & question(4, "number").model_dump().keys()
+    given = question(4, "number").model_copy(update={"tolerance": 0.5, "unit": "km"})
+    assert Question.model_validate(given.model_dump()) == given
 
 
 @pytest.fixture

@@ -111,7 +111,12 @@ def reading(text: str, question: Checkable) -> Any:
         return {word: said for said, words in ((True, _YES), (False, _NO)) for word in words}.get(normalised(text))
     if question.answer_type in ("ordered_list", "set"):
         return items(text)
-    return comparable(text, question.answer_type) or None
+    if question.answer_type == "math":
+        value = expressions.expression(text)
+        return (str(value) if value is not None else expressions.written(text)) or None
+    if question.answer_type in _FORMS:
+        return _FORMS[question.answer_type](text) or None
+    return normalised(text) or None
 
 
 def comparable(text: str, answer_type: AnswerType) -> str:

@@ -19,17 +19,17 @@ from upaya.rewards.components import component, exact
 from upaya.rewards.specimens import TYPICAL, degenerate, perturbed
 
 # What a gold has to look like to be read, by the type of answer.
-_ITEMS = "give items that are not empty, without 、，,;； and line breaks, which stand between items"
+_ITEMS = "Give items that are not empty, without 、，,;； and line breaks, which stand between items"
 _CURES = {
-    "number": 'write one number, "1234.5" or "1/3", without words other than its unit',
-    "term": "write at least one character that is no full stop",
+    "number": 'Write one number, "1234.5" or "1/3", without words other than its unit',
+    "term": "Write at least one character that is no full stop",
     "ordered_list": _ITEMS,
     "set": _ITEMS,
-    "boolean": "write true or false",
-    "choice": 'write the letter alone, "B"',
-    "text": "write at least one word",
-    "json": "write one JSON value as a string, each key once",
-    "math": "write one expression of at most 160 characters, or make it an answer of type number or text",
+    "boolean": "Write true or false",
+    "choice": 'Write the letter alone, "B"',
+    "text": "Write at least one word",
+    "json": "Write one JSON value as a string, each key once",
+    "math": "Write one expression, or make it an answer of type number or text",
 }
 _SHOWN = 10  # problems in one message
 
@@ -141,27 +141,24 @@ def need_full_marks(questions: Iterable[Question], regimes: Mapping[str, Regime]
 
 
 def _problem(question: Question, regimes: Mapping[str, Regime]) -> str | None:
+    """What keeps a question's gold from full marks, for a person; None where nothing does."""
+    completion = parse(question.gold)
     short = [
         f"{earned:g} of {regime.maximum:g} under {name}"
         for name, regime in regimes.items()
         if (earned := reward_of_text(regime, question.gold, question)) < regime.maximum - 1e-9
     ]
-    if not short:
+    if exact(completion, question) and not short:
         return None
-    completion = parse(question.gold)
-    answer = completion.answer or ""
-    if not completion.well_formed and render(question.answer).strip():
-        said, cure = (
-            "its form is not read as the right one",
-            f"take {', '.join(TAGS)} out of its reasoning and its answer",
-        )
-    elif not is_exact(answer, question):
-        read = reading(answer, question)
-        said = f"{answer!r} is read as {'nothing' if read is None else repr(read)}"
-        cure = _CURES[question.answer_type]
+    if any(tag in question.reasoning + render(question.answer) for tag in TAGS):
+        why = f"its form is not read as the right one. Take {', '.join(TAGS)} out of its reasoning and its answer."
+    elif not is_exact(completion.answer, question):
+        read = reading(completion.answer or "", question)
+        told = "nothing" if read is None else repr(read)
+        why = f"{completion.answer!r} is read as {told}. {_CURES[question.answer_type]}."
     else:
-        said, cure = "it is read as right", "see the components of these regimes"
+        why = "it is read as right; see the components of these regimes."
     return (
         f"question {question.id!r} ({question.source}): its own answer, of type {question.answer_type!r}, earns "
-        f"{', '.join(short)}: {said}. {cure[0].upper()}{cure[1:]}."
+        f"{', '.join(short) or 'the maximum, though it is not right'}: {why}"
     )
