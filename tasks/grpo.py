@@ -19,7 +19,7 @@ from upaya.measuring.slope import flat_ones, lenient_ones, slopes
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
 from upaya.records import event_text, verified
-from upaya.rewards.regimes import check_all
+from upaya.rewards.regimes import check_all, need_full_marks
 from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
 from upaya.training.steps.adapters import add_lora
@@ -64,6 +64,7 @@ def main(name: str) -> None:
     questions, validation = read(QUESTIONS, "train", selection), _validation(name, params, selection)
     if grpo.validation and validation:
         launch.need_shares({"grpo.validation.questions": min(grpo.validation.questions, len(validation))})
+    need_full_marks((*questions, *validation), scored)
     plain = {declared.regime: regimes.reward} if isinstance(regimes.reward, Regime) else {}
     for line in flat_ones(slopes(plain, questions), lenient_ones(plain)):
         console.print(f"{name}: {line}")

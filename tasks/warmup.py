@@ -14,7 +14,7 @@ from upaya.declared.warmup import Warmup
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
 from upaya.records import verified
-from upaya.rewards.regimes import check_all
+from upaya.rewards.regimes import check_all, need_full_marks
 from upaya.terminal import console
 from upaya.training.sft.warmup import warm_up
 from upaya.training.steps.adapters import add_lora
@@ -50,6 +50,7 @@ def main() -> None:
     stage = Stage("warmup", {"questions": QUESTIONS, "parent": POLICIES / "base"}, declared)
     questions = read(QUESTIONS, "train", warmup.questions or params.questions)
     validation = read(QUESTIONS, "validation", params.questions)
+    need_full_marks((*questions, *validation), scored)
     verified("base")
     room = Room([question.prompt for question in questions], params.sampling.max_new_tokens)
     policy = load(POLICIES / "base", model, room)
