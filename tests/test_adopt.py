@@ -54,6 +54,7 @@ def rows(*values: dict[str, Any]) -> list[Row]:
          {"question": "Question", "choices": ["option_a", "option_b"], "answer": "correct"}, None, None),
         ([{"prompt": "?", "answer": 1, "set": "dev", "level": "3"}],
          {"question": "prompt", "split": "set", "difficulty": "level"}, None, None),
+        ([{"passage": "a", "question": "?", "answer": True}], {"question": "{passage}\n{question}"}, None, None),
         ([{"prompt": "?", "answer": 1, "kind": "a b", "id": "x/y"}],
          {"question": "prompt", "kind": None, "id": None}, None, None),
     ],
@@ -70,6 +71,9 @@ def test_what_cannot_be_seen_is_asked_for() -> None:
     with pytest.raises(UserError, match="which column is the answer"):
         seen(rows({"question": "?", "foo": 1}), {})
     assert seen(rows({"question": "?", "foo": "1"}), {"answer": "foo", "answer_type": "term"}).answer_type == "term"
+    inside = rows({"question": "?", "answer": {"value": "Rome", "aliases": []}})
+    assert seen(inside, {"answer": "answer.value"}).answer_type == "term"
+    assert any("--answer answer.value" in said for said in seen(inside, {}).said)
 
 
 @pytest.fixture

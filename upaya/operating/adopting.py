@@ -3,11 +3,13 @@
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from upaya.corpus.answers import render
 from upaya.corpus.gathering import Gathered, gather
 from upaya.corpus.questions import SPLITS, Question
 from upaya.corpus.script import Converter
@@ -65,7 +67,7 @@ def adopt(what: str, name: str, columns: Mapping[str, str], dry_run: bool) -> No
         console.print(f"{name}: {line}", markup=False)
     declared = {**found.declared, **looked.declared}
     gathered = _tried(name, declared, found)
-    for line in gathered.said:
+    for line in (*_told(gathered.questions), *gathered.said):
         console.print(line, markup=False)
     texts = _changed(name, declared, gathered.questions)
     regimes = _checked(texts)
@@ -125,6 +127,21 @@ def _tried(name: str, declared: dict[str, Any], found: Found) -> Gathered:
     source = params.sources[name]
     assert isinstance(source, FileSource | HuggingFaceSource)
     return gather({name: RowSource(name, source, found.source.name, found.rows)}, params, Converter())
+
+
+def _told(questions: Sequence[Question]) -> Iterator[str]:
+    """What they are, by kind, and how far one comes who has learnt nothing."""
+    for kind in dict.fromkeys(question.kind for question in questions):
+        of = [question for question in questions if question.kind == kind]
+        answers = Counter(render(question.answer) for question in of)
+        commonest, times = answers.most_common(1)[0]
+        lengths = [len(question.prompt) for question in of]
+        types = ", ".join(dict.fromkeys(question.answer_type for question in of))
+        yield (
+            f"{kind}: {len(of)} questions of {min(lengths)} to {max(lengths)} characters; answers: {types}, "
+            f"{len(answers)} different ones; always saying the commonest, {commonest[:40]!r}, is right for "
+            f"{times / len(of):.1%}"
+        )
 
 
 def _changed(name: str, declared: dict[str, Any], questions: Sequence[Question]) -> dict[Path, str]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from upaya.corpus.matching import Expected, is_exact
 from upaya.corpus.numerals import number
 from upaya.corpus.questions import SPLITS
-from upaya.corpus.sources.rows import OTHERS_SAY, Row
+from upaya.corpus.sources.rows import OTHERS_SAY, Row, needed
 from upaya.declared.validation import Name, QuestionId, validated
 from upaya.errors import UserError
 
@@ -21,6 +20,7 @@ ANSWER = (
     "answer", "final_answer", "target", "solution", "gold", "correct_answer", "correct", "answerkey", "answer_key",
     "label", "expected", "output", "result", "response", "a", "答案",
 )  # fmt: skip
+CONTEXT = ("context", "passage", "paragraph", "story", "premise")
 CHOICES = ("choices", "options", "alternatives", "endings")
 DIFFICULTY, SPLIT, KEY, REASONING = (
     ("difficulty", "level"),
@@ -60,7 +60,7 @@ def seen(rows: Sequence[Row], told: Mapping[str, str]) -> Seen:
     """
     columns = list(dict.fromkeys(name for row in rows for name in row.values))
     found = Seen()
-    found.fields["question"] = told.get("question") or _named(columns, QUESTION, "question", rows)
+    found.fields["question"] = told.get("question") or _asked(columns, rows)
     choices = _choices(columns, rows)
     if choices:
         found.fields["choices"] = choices
@@ -69,19 +69,21 @@ def seen(rows: Sequence[Row], told: Mapping[str, str]) -> Seen:
     found.fields["answer"] = told.get("answer") or _named(free, ANSWER, "answer", rows)
     found.said.append(f"{len(rows)} rows; columns {', '.join(columns)}")
     _optional(found, columns, rows)
-    answers = [row.values.get(found.fields["answer"]) for row in rows]
+    answers = [needed(row, found.fields["answer"], "answer") for row in rows]
     if not choices:
         _typed(found, answers)
         found.answer_type = told.get("answer_type") or found.answer_type
-    distinct = Counter(json.dumps(answer, ensure_ascii=False, default=str) for answer in answers)
-    commonest, times = distinct.most_common(1)[0]
-    found.said.append(
-        f"{len(distinct)} different answers; always saying the commonest, {commonest[:40]}, is right for "
-        f"{times / len(rows):.0%}"
-    )
-    asked = [str(row.values.get(found.fields["question"])) for row in rows]
-    found.said.append(f"questions of {min(map(len, asked))} to {max(map(len, asked))} characters")
     return found
+
+
+def _asked(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """The question's column; after what it asks about, where that has one of its own."""
+    question = _named(columns, QUESTION, "question", rows)
+    lower = {column.lower(): column for column in columns}
+    about = next((lower[name] for name in CONTEXT if name in lower and lower[name] != question), None)
+    if about is None or not all(isinstance(row.values.get(about), str) for row in rows):
+        return question
+    return f"{{{about}}}\n{{{question}}}"
 
 
 def _named(columns: Sequence[str], names: Sequence[str], what: str, rows: Sequence[Row]) -> str:
@@ -155,6 +157,11 @@ def _typed(found: Seen, answers: Sequence[Any]) -> None:
     elif not all(type(answer) is type(answers[0]) for answer in answers):
         numbers = all(isinstance(answer, int | float) and not isinstance(answer, bool) for answer in answers)
         found.answer_type = "number" if numbers else None
+    elif isinstance(answers[0], dict):
+        found.said.append(
+            f"answers are objects ({', '.join(answers[0])}), compared as JSON; one part of them: --answer "
+            f"{found.fields['answer']}.{next(iter(answers[0]), '…')}"
+        )
     elif isinstance(answers[0], list):
         found.said.append("lists are compared in order; where theirs is of no matter, `answer_type: set`")
 

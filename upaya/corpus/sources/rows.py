@@ -99,11 +99,11 @@ def _asked(row: Row, fields: Fields) -> str:
     if _COLUMN.search(asked):
 
         def column(match: re.Match[str]) -> str:
-            return str(_needed(row, match[1], "question"))
+            return str(needed(row, match[1], "question"))
 
         prompt = _COLUMN.sub(column, asked)
     else:
-        prompt = str(_needed(row, asked, "question"))
+        prompt = str(needed(row, asked, "question"))
     if not prompt.strip():
         raise UserError(f"{row.place}: column {asked!r}: the question is empty")
     return prompt
@@ -115,8 +115,8 @@ def _options(row: Row, declared: Rows) -> list[str]:
     if columns is None:
         return []
     if isinstance(columns, list):
-        return [str(_needed(row, column, "choices")) for column in columns]
-    options = _needed(row, columns, "choices")
+        return [str(needed(row, column, "choices")) for column in columns]
+    options = needed(row, columns, "choices")
     if isinstance(options, Mapping) and isinstance(options.get("text"), list):  # as ARC and CommonsenseQA have them
         options = options["text"]
     if not isinstance(options, list) or not 2 <= len(options) <= len(ascii_uppercase):
@@ -126,7 +126,7 @@ def _options(row: Row, declared: Rows) -> list[str]:
 
 def _answer(row: Row, declared: Rows, options: list[str]) -> tuple[Answer, AnswerType]:
     fields = declared.fields
-    raw = _needed(row, fields.answer, "answer")
+    raw = needed(row, fields.answer, "answer")
     if raw in (None, "", []):
         raise UserError(f"{row.place}: column {fields.answer!r}: the question has no answer")
     if options:
@@ -252,10 +252,10 @@ def _value(row: Row, field: str, fields: Fields) -> Any:
     column = getattr(fields, field)
     if column in row.values or field not in fields.model_fields_set:
         return row.values.get(column)
-    return _needed(row, column, field)
+    return needed(row, column, field)
 
 
-def _needed(row: Row, column: str, field: str) -> Any:
+def needed(row: Row, column: str, field: str) -> Any:
     """What stands in a column; `choices.text` is what `text` says in the mapping of `choices`."""
     if column in row.values:
         return row.values[column]
