@@ -29,6 +29,7 @@ DIFFICULTY, SPLIT, KEY, REASONING = (
     ("reasoning",),
 )
 LETTER = re.compile(r"(?:option|choice|answer|op)?[ _]?([a-j])", re.IGNORECASE)  # A, option_b, choice c, opd
+HAN = re.compile("[\u4e00-\u9fff]")
 TERM_WORDS, TERM_CHARACTERS = 4, 24  # up to which a text is a term; a longer one is free text
 MOST = 0.98  # share of the rows from which on a pattern is theirs
 
@@ -72,6 +73,8 @@ def seen(rows: Sequence[Row], told: Mapping[str, str]) -> Seen:
     answers = [needed(row, found.fields["answer"], "answer") for row in rows]
     if not choices:
         _typed(found, answers)
+        if found.answer_type == "boolean" or isinstance(answers[0], bool):
+            _in_their_language(found, rows)
         found.answer_type = told.get("answer_type") or found.answer_type
     return found
 
@@ -164,6 +167,15 @@ def _typed(found: Seen, answers: Sequence[Any]) -> None:
         )
     elif isinstance(answers[0], list):
         found.said.append("lists are compared in order; where theirs is of no matter, `answer_type: set`")
+
+
+def _in_their_language(found: Seen, rows: Sequence[Row]) -> None:
+    """The right answers of type `boolean` are taught as 是 and 否, which nobody should say to an English question."""
+    if not any(HAN.search(str(value)) for row in rows for value in row.values.values()):
+        found.answer_type = "term"
+        found.said.append(
+            "yes and no are compared as words (`term`): of type `boolean` they would be taught as 是 and 否"
+        )
 
 
 def _of_texts(texts: Sequence[str]) -> str:

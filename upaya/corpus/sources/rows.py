@@ -192,6 +192,8 @@ def typed(value: Any, answer_type: AnswerType, place: str, unit: str = "") -> An
         case "json" if not isinstance(value, str):
             return json.dumps(value, ensure_ascii=False)
         case _:
+            if isinstance(value, bool):
+                return str(value).lower()
             if isinstance(value, str | int | float):
                 return str(value)
     raise UserError(f"{place}: the answer {value!r} is no {answer_type.replace('_', ' ')}")
