@@ -202,6 +202,15 @@ def test_wrong_answers_are_wrong_and_in_form() -> None:
         assert texts and not any(is_right(text, question) for text in texts)
 
 
+def test_what_the_model_has_no_room_for_is_said(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(checkout / "long.jsonl", [{"prompt": f"{n} {'long ' * 200}", "answer": n} for n in range(300)])
+    adopt("long.jsonl", "long", {}, dry_run=True)
+    assert "the model has 512 positions" in " ".join(capsys.readouterr().out.split())
+    written(checkout / "sums.jsonl", SUMS)
+    adopt("sums.jsonl", "sums", {}, dry_run=True)
+    assert "positions" not in capsys.readouterr().out.replace("positions:", "")
+
+
 def test_adopting_keeps_what_yaml_means(checkout: Path) -> None:
     """An anchor that stands for one regime in several places still does."""
     written(checkout / "sums.jsonl", SUMS)

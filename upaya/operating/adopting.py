@@ -17,10 +17,12 @@ from upaya.corpus.sources.files import file_rows
 from upaya.corpus.sources.huggingface import huggingface_rows
 from upaya.corpus.sources.rows import Row, RowSource
 from upaya.declared.curricula import load_curricula
+from upaya.declared.model import load_model_file
 from upaya.declared.questions import FileSource, HuggingFaceSource, QuestionParams
 from upaya.declared.regimes import RegimesFile
 from upaya.declared.validation import Name, load_yaml, read_yaml, validated
 from upaya.errors import UserError
+from upaya.files import read_json
 from upaya.measuring.slope import flat_ones, slopes
 from upaya.operating.changing import changed, in_one_line, show, write
 from upaya.operating.looking import seen
@@ -73,6 +75,8 @@ def adopt(what: str, name: str, columns: Mapping[str, str], dry_run: bool) -> No
     regimes = _checked(texts)
     show(texts)
     for line in flat_ones(slopes(regimes.plain, gathered.questions), ["lenient"]):
+        console.print(line, markup=False)
+    for line in _beyond(gathered.questions):
         console.print(line, markup=False)
     _foretell(gathered.questions)
     if dry_run:
@@ -219,6 +223,22 @@ def _checked(texts: Mapping[Path, str]) -> RegimesFile:
         except UserError as error:
             raise UserError(f"params/ as they would be: {str(error).replace(folder, 'params')}") from None
     return regimes
+
+
+def _beyond(questions: Sequence[Question]) -> Iterator[str]:
+    """What the model has no room for, where that can be known: a byte is the least that a token is."""
+    model = load_model_file(load_curricula(load_regimes()).model)
+    folder = Path(model.path or "")
+    config = model.architecture or model.shape or (read_json(folder / "config.json") if model.path else {})
+    positions = config.get("max_position_embeddings")
+    longest = max(questions, key=lambda question: len(question.prompt.encode()) + len(question.gold.encode()))
+    needed = len(longest.prompt.encode()) + len(longest.gold.encode())
+    if positions and needed > positions:
+        yield (
+            f"question {longest.id} and its answer may take {needed} tokens (a byte each at the worst), and the model has "
+            f"{positions} positions: a stage ends with that said where it is so. `max_position_embeddings`, or shorter "
+            "questions"
+        )
 
 
 def _foretell(questions: Sequence[Question]) -> None:
