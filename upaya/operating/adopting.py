@@ -235,7 +235,7 @@ def _beyond(questions: Sequence[Question]) -> Iterator[str]:
     needed = len(longest.prompt.encode()) + len(longest.gold.encode())
     if positions and needed > positions:
         yield (
-            f"question {longest.id} and its answer may take {needed} tokens (a byte each at the worst), and the model has "
+            f"question {longest.id} and its answer may take {needed} tokens (a byte each at the worst), the model has "
             f"{positions} positions: a stage ends with that said where it is so. `max_position_embeddings`, or shorter "
             "questions"
         )
