@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from time import perf_counter
+from typing import get_args
 
 import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upaya.corpus.answers import ANSWER_TYPES, Answer, AnswerType, parse, render
+from upaya.corpus.answers import ANSWER_TYPES, Answer, AnswerType, Form, gold_completion, parse, render
 from upaya.corpus.expressions import expression
 from upaya.corpus.matching import is_exact, reading
 from upaya.corpus.numerals import number
@@ -35,6 +36,50 @@ COMPLETE = "<think>眼界</think><answer>无见、有对</answer>"
 )
 def test_well_formed_is_the_whole_form_and_nothing_else(text: str, well_formed: bool) -> None:
     assert parse(text).well_formed is well_formed
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "answer", "share"),
+    [
+        (r"so \boxed{4}.", "boxed", "4", 1),
+        (r"$$\boxed{\frac{1}{2}}$$", "boxed", r"\frac{1}{2}", 1),
+        (r"\boxed {4}", "boxed", "4", 1),
+        (r"\boxed{3} or \boxed{4}", "boxed", "4", 1 / 3),
+        (r"\boxed{4", "boxed", "4", 1 / 3),
+        (r"\boxed{}", "boxed", "", 2 / 3),
+        ("4", "boxed", None, 0),
+        ("thinking\nAnswer: 4", "last line", "4", 1),
+        ("**Answer:** 4\n", "last line", "4", 1),
+        ("最后\n答案：善、恶", "last line", "善、恶", 1),
+        ("Final answer: 4", "last line", "4", 1),
+        ("Answer: 4\nor so", "last line", "4", 1 / 2),
+        ("Answer: 3\nAnswer: 4", "last line", "4", 0),
+        ("Answer:", "last line", "", 1 / 2),
+        ("the Answer: 4", "last line", None, 0),
+    ],
+)
+def test_a_form_says_where_the_answer_stands(text: str, form: Form, answer: str | None, share: float) -> None:
+    said = parse(text, form)
+    assert (said.answer, said.form) == (answer, pytest.approx(share)) and said.well_formed is (share == 1)
+    if answer:
+        assert text[said.answer_at :].startswith(answer)
+
+
+@given(st.text() | st.lists(st.sampled_from([r"\boxed{", "}", "{", "Answer:", "\n", "4", "**"])).map("".join))
+def test_any_text_has_its_share_of_any_form(text: str) -> None:
+    for form in get_args(Form):
+        said = parse(text, form)
+        assert 0 <= said.form <= 1 and (not said.well_formed or said.answer)
+        assert said.answer is None or text[said.answer_at :].startswith(said.answer)
+
+
+@pytest.mark.parametrize("form", get_args(Form))
+def test_what_is_taught_is_read_back_in_every_form(form: Form) -> None:
+    for reasoning in ("", "3 + 1"):
+        said = parse(gold_completion("4", reasoning, form), form)
+        assert said.well_formed and said.answer == "4"
+    long = f"{gold_completion('4', '', form)}\n" * 100_000
+    assert not parse(long, form).well_formed  # and in time
 
 
 @given(st.text())

@@ -14,7 +14,7 @@ def found(components: dict[str, object], **rest: object) -> Finding:
 
 def test_a_reward_for_form_alone_is_paid_to_tags_around_nothing() -> None:
     finding = found({"exact": {"weight": 1}, "format": {"weight": 2}})
-    assert any("'tags only'" in payer for payer in finding.payers)
+    assert any("'form only'" in payer for payer in finding.payers)
 
 
 def test_a_reward_for_the_right_answer_alone_pays_no_hack() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upaya.corpus.answers import TAGS, gold_completion, parse
+from upaya.corpus.answers import TAGS, Form, gold_completion, parse
 from upaya.corpus.questions import Question
 from upaya.declared.regimes import Regime, RegimesFile
 from upaya.declared.validation import validated
@@ -263,6 +263,19 @@ GOLDS = [
     question(r"\frac{1}{2}", "number"),
     question("1,234", "number"),
 ]
+
+
+@pytest.mark.parametrize("form", ["boxed", "last line"])
+def test_a_regime_rewards_the_form_that_a_question_asks_for(form: Form) -> None:
+    """Whatever a regime promises of the tags it keeps in other forms: right in form earns the most, a hack less."""
+    golds = [question.model_copy(update={"form": form}) for question in [*QUESTIONS, *GOLDS]]
+    need_full_marks(golds, REGIMES)
+    for question in golds:
+        for regime in (REGIMES["lenient"], REGIMES["strict"]):
+            for specimen in degenerate(question, golds):
+                assert reward_of_text(regime, specimen.text, question) < regime.maximum
+            in_tags = gold_completion(question.answer, "")
+            assert reward_of_text(regime, in_tags, question) < regime.maximum
 
 
 def test_every_gold_has_full_marks() -> None:

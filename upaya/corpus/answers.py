@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
@@ -14,14 +15,13 @@ Answer = bool | int | str | list[str]
 
 ANSWER_TYPES: tuple[AnswerType, ...] = get_args(AnswerType)
 
-PYTHON_TYPES: dict[AnswerType, tuple[type, ...]] = {
-    "number": (int, str), "term": (str,), "ordered_list": (list,), "set": (list,), "boolean": (bool,), "choice": (str,),
-    "text": (str,), "json": (str,), "math": (str,),
-}  # fmt: skip
-
 THINK, END_THINK, ANSWER, END_ANSWER = TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
+Form = Literal["tags", "boxed", "last line"]  # where a completion has its answer
+
 _TAG = re.compile("|".join(TAGS))
+_BOX, _BRACE = re.compile(r"\\boxed *\{"), re.compile("[{}]")
+_LAST_LINE = re.compile(r"^[ \t]*\**(?:final answer|answer|答案)\** ?[:：]\**", re.IGNORECASE | re.MULTILINE)
 
 SEPARATOR = "、"
 
@@ -34,55 +34,102 @@ class Completion:
 
     Attributes:
         text: the completion as sampled.
-        answer: what stands between the first <answer> and what closes it, stripped; None where none opens.
-        answer_at: the place of its first character in the text.
-        tags: the tags in the order in which they stand.
-        outside: whether anything but white space stands outside the two pairs of tags (only for well-ordered tags).
+        answer: what stands where the form has the answer, stripped; None where nothing opens that place.
+        form: share of the form that is there, 1 where it is well-formed.
+        answer_at: the place of the answer's first character in the text.
     """
 
     text: str
     answer: str | None
-    tags: tuple[str, ...]
-    outside: bool
+    form: float
     answer_at: int = 0
 
     @property
     def well_formed(self) -> bool:
-        """Exactly `<think>…</think><answer>…</answer>`: each tag once, in this order, an answer that is not empty."""
-        return self.tags == TAGS and not self.outside and bool(self.answer)
+        return self.form == 1
 
 
-def parse(text: str) -> Completion:
+def parse(text: str, form: Form = "tags") -> Completion:
     """Take a completion apart. Takes any string, in time linear in its length."""
+    return _READERS[form](text)
+
+
+def _in_tags(text: str) -> Completion:
+    """Well-formed: exactly `<think>…</think><answer>…</answer>`, each tag once, in this order, nothing but white space
+    outside, an answer that is not empty. The answer stands between the first <answer> and what closes it. The form is
+    there in fifths: each tag exactly once, and all of it."""
     marks = list(_TAG.finditer(text))
     tags = tuple(mark.group() for mark in marks)
     answer, answer_at = None, 0
     for position, mark in enumerate(marks):
         if mark.group() == ANSWER:
             end = marks[position + 1].start() if position + 1 < len(marks) else len(text)
-            enclosed = text[mark.end() : end]
-            answer = enclosed.strip()
-            answer_at = mark.end() + len(enclosed) - len(enclosed.lstrip())
+            answer, answer_at = _stripped(text, mark.end(), end)
             break
-    outside = False
-    if tags == TAGS:
+    whole = False
+    if tags == TAGS and answer:
         think, end_think, opening, closing = marks
-        outside = bool(
-            (text[: think.start()] + text[end_think.end() : opening.start()] + text[closing.end() :]).strip()
-        )
-    return Completion(text, answer, tags, outside, answer_at)
+        whole = not (text[: think.start()] + text[end_think.end() : opening.start()] + text[closing.end() :]).strip()
+    return Completion(text, answer, (sum(tags.count(tag) == 1 for tag in TAGS) + whole) / 5, answer_at)
+
+
+def _boxed(text: str) -> Completion:
+    r"""Well-formed: exactly one \\boxed{…}, closed and not empty, whatever stands around it. The answer is in the last.
+    The form is there in thirds: one box, closed, and all of it."""
+    boxes = list(_BOX.finditer(text))
+    if not boxes:
+        return Completion(text, None, 0.0)
+    start, depth, end = boxes[-1].end(), 1, len(text)
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace.group() == "{" else -1
+        if not depth:
+            end = brace.start()
+            break
+    answer, answer_at = _stripped(text, start, end)
+    one, closed = len(boxes) == 1, not depth
+    return Completion(text, answer, (one + closed + (one and closed and bool(answer))) / 3, answer_at)
+
+
+def _on_the_last_line(text: str) -> Completion:
+    """Well-formed: exactly one line 「Answer: …」, not empty, and nothing after it. The answer is on the last such
+    line. The form is there in halves: one such line, and all of it."""
+    lines = list(_LAST_LINE.finditer(text))
+    if not lines:
+        return Completion(text, None, 0.0)
+    answer, answer_at = _stripped(text, lines[-1].end(), len(text))
+    first, _, after = answer.partition("\n")
+    one = len(lines) == 1
+    return Completion(text, first.rstrip(), (one + (one and bool(first) and not after.strip())) / 2, answer_at)
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[str, int]:
+    """What stands there without white space around it, and where that begins."""
+    enclosed = text[start:end]
+    return enclosed.strip(), start + len(enclosed) - len(enclosed.lstrip())
+
+
+_READERS: dict[Form, Callable[[str], Completion]] = {
+    "tags": _in_tags, "boxed": _boxed, "last line": _on_the_last_line,
+}  # fmt: skip
 
 
 def render(answer: Answer) -> str:
-    """An answer as the text that stands between the answer tags."""
+    """An answer as the text that stands in its place."""
     if isinstance(answer, bool):
         return "是" if answer else "否"
     return SEPARATOR.join(answer) if isinstance(answer, list) else str(answer)
 
 
-def gold_completion(answer: Answer, reasoning: str) -> str:
+def gold_completion(answer: Answer, reasoning: str, form: Form = "tags") -> str:
     """The completion that SFT teaches."""
-    return f"{THINK}{reasoning}{END_THINK}{ANSWER}{render(answer)}{END_ANSWER}"
+    said, before = render(answer), f"{reasoning}\n" if reasoning else ""
+    match form:
+        case "tags":
+            return f"{THINK}{reasoning}{END_THINK}{ANSWER}{said}{END_ANSWER}"
+        case "boxed":
+            return f"{before}\\boxed{{{said}}}"
+        case "last line":
+            return f"{before}Answer: {said}"
 
 
 @lru_cache(maxsize=65536)  # a policy says the same few things over and over

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from upaya.corpus.answers import Answer, normalised, parse, render
+from upaya.corpus.answers import Answer, Form, normalised, parse, render
 from upaya.corpus.matching import is_exact
 from upaya.corpus.questions import SPLITS, Question, Split
 from upaya.corpus.script import Converter
@@ -58,7 +58,7 @@ def gather(sources: Mapping[str, Source], params: QuestionParams, converter: Con
         splits = _split(name, entries, [normalised(prompt) for prompt in prompts], asked, shares, params.seed)
         twice = 0
         for number, (entry, prompt, split) in enumerate(zip(entries, prompts, splits, strict=True)):
-            question = _question(name, number, entry, prompt, split, converter if converts else None)
+            question = _question(name, number, entry, prompt, split, declared.form, converter if converts else None)
             if _stands_already(question, entry.place, asked):
                 twice += 1
                 continue
@@ -100,7 +100,9 @@ def _in_two_splits(place: str, split: Split | None, other: str, other_split: Spl
     )
 
 
-def _question(name: str, number: int, entry: Entry, prompt: str, split: Split, converter: Converter | None) -> Question:
+def _question(
+    name: str, number: int, entry: Entry, prompt: str, split: Split, form: Form, converter: Converter | None
+) -> Question:
     """Args: converter: None where nothing is converted."""
 
     def simplified(text: str) -> str:
@@ -125,12 +127,13 @@ def _question(name: str, number: int, entry: Entry, prompt: str, split: Split, c
         held_out_phrasing=entry.held_out_phrasing,
         skills=[simplified(skill) for skill in entry.skills],
         choices=[[simplified(choice) for choice in choices] for choices in entry.choices],
+        form=form,
         tolerance=entry.tolerance,
         unit=entry.unit,
         prompt_traditional=entry.prompt,
         answer_traditional=entry.answer,
     )
-    said = parse(question.gold)
+    said = parse(question.gold, question.form)
     if not (said.well_formed and is_exact(said.answer, question)):
         raise UserError(
             f"{entry.place}: the answer {entry.answer!r} is read back as {said.answer!r}, which is not right as "

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from upaya.corpus.answers import Answer, AnswerType, gold_completion
+from upaya.corpus.answers import Answer, AnswerType, Form, gold_completion
 from upaya.declared.selection import Selection
 from upaya.declared.validation import validated
 from upaya.errors import UserError, nearest
@@ -43,12 +43,13 @@ class Question(BaseModel):
     choices: list[list[str]] = []
     tolerance: float = Field(default=0, ge=0, allow_inf_nan=False, exclude_if=lambda value: not value)
     unit: str = Field(default="", exclude_if=lambda value: not value)
+    form: Form = Field(default="tags", exclude_if=lambda value: value == "tags")
     prompt_traditional: str
     answer_traditional: Answer
 
     @property
     def gold(self) -> str:
-        return gold_completion(self.answer, self.reasoning)
+        return gold_completion(self.answer, self.reasoning, self.form)
 
 
 def read(folder: Path, split: Split, selection: Selection | None = None) -> list[Question]:

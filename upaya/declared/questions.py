@@ -44,10 +44,15 @@ def _below_data(path: str) -> str:
 BelowData = Annotated[str, AfterValidator(_below_data)]
 
 
+Form = Literal["tags", "boxed", "last line"]
+FORM = "where a completion has its answer: <answer>…</answer> after <think>…</think>, \\boxed{…}, a last line Answer: …"
+
+
 class CorpusSource(Declared):
     """The authored corpus: elements under the gates, numbered lists (upaya/corpus/authored.py)."""
 
     type: Literal["corpus"]
+    form: Form = Field(default="tags", description=FORM)
     statements: int = Field(ge=0, description="lines of plain text for pre-training")
     element_values: dict[int, Counts] = Field(
         min_length=1, description="number of axes asked for at once (the difficulty dial) → numbers of questions"
@@ -102,6 +107,7 @@ class Rows(Declared):
         default_factory=lambda: Shares(train=0.8, validation=0.1, test=0.1),
         description="of questions without a split; a split that a source lacks is taken from its training questions",
     )
+    form: Form = Field(default="tags", description=FORM)
     script: Literal["traditional", "as written"] = Field(
         default="traditional", description="`as written` where OpenCC shall change nothing, as in Japanese"
     )

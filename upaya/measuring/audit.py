@@ -107,7 +107,7 @@ def rungs(regimes: Mapping[str, Regime], questions: Sequence[Question]) -> dict[
     for question in questions:
         others = [other for other in questions if other.kind == question.kind and other.id != question.id]
         for specimen in degenerate(question, others):
-            completion = parse(specimen.text)
+            completion = parse(specimen.text, question.form)
             for name in names:
                 value = component(name)(completion, question)
                 paid.setdefault(specimen.name, {}).setdefault(name, []).append(value)

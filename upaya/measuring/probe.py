@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from upaya.corpus.answers import ANSWER, END_ANSWER
+from upaya.corpus.answers import parse
 from upaya.corpus.questions import Question, read
 from upaya.declared.model import load_model_file
 from upaya.declared.probe import Probe
@@ -182,8 +182,7 @@ def reach_of(
         logprobs = (chosen[:, 0] - logits.logsumexp(-1)).tolist()
         outside = ((logits > chosen).sum(dim=1) >= top).double().tolist()
         start, end = (
-            len(policy.tokenizer(text, add_special_tokens=False)["input_ids"])
-            for text in (question.gold.split(ANSWER)[0] + ANSWER, question.gold.split(END_ANSWER)[0])
+            len(policy.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in _around_the_answer(question)
         )
         for pairs, part in ((every, slice(0, len(gold))), (answers, slice(start, max(end, start + 1)))):
             values, missed = logprobs[part], outside[part]
@@ -199,6 +198,12 @@ def reach_of(
         answer_log_probability=mean(answers),
         answer_out_of_reach=Estimate.over([missed for _, missed in answers], seed),
     )
+
+
+def _around_the_answer(question: Question) -> tuple[str, str]:
+    """The gold completion up to its answer, and up to the answer's end."""
+    said = parse(question.gold, question.form)
+    return question.gold[: said.answer_at], question.gold[: said.answer_at + len(said.answer or "")]
 
 
 def recommend(dead: Mapping[str, Mapping[int, Dead]], reach: Reach, group_size: int, params: Probe) -> Recommendation:

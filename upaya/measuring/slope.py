@@ -67,7 +67,7 @@ def _slope(kind: str, regimes: Mapping[str, Regime], questions: Sequence[Questio
         for name, regime in regimes.items()
     }
     of_components = {
-        name: mean(len({round(component(name)(parse(text), q), 9) for text in tried[q.id]}) for q in asked)
+        name: mean(len({round(component(name)(parse(text, q.form), q), 9) for text in tried[q.id]}) for q in asked)
         for name in COMPONENTS
         if name not in NO_SLOPE
     }
@@ -84,7 +84,9 @@ def wrong_answers(question: Question, others: Sequence[Question]) -> list[str]:
     """Completions in the right form that are wrong: what others of the kind answer, and the right one with errors."""
     rng = random.Random(question.id)
     elsewhere = [other for other in others if other.id != question.id and type(other.answer) is type(question.answer)]
-    texts = [gold_completion(other.answer, "") for other in rng.sample(elsewhere, min(OTHERS, len(elsewhere)))]
+    texts = [
+        gold_completion(other.answer, "", question.form) for other in rng.sample(elsewhere, min(OTHERS, len(elsewhere)))
+    ]
     texts += [text for _, text in perturbed(question, elsewhere or others, rng)[1:]]
     return [text for text in dict.fromkeys(texts) if not is_right(text, question)]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
-from upaya.corpus.answers import items, parse, render
+from upaya.corpus.answers import Form, items, parse, render
 from upaya.declared.validation import Declared, read_yaml, validated
 from upaya.errors import UserError
 from upaya.files import read_json, read_jsonl, write_json
@@ -227,7 +227,9 @@ def _example(name: str) -> Answered | None:
     learnt = [identity for identity in both if after[identity]["exact"] and not before[identity]["exact"]]
     question = _question((learnt or both)[0])
     right = question["answer"] if isinstance(question["answer"], list) else [render(question["answer"])]
-    said_before, said_after = (_said(row[question["id"]]["completion"], len(right)) for row in (before, after))
+    said_before, said_after = (
+        _said(row[question["id"]]["completion"], question.get("form", "tags"), len(right)) for row in (before, after)
+    )
     return Answered(
         question=question["id"],
         prompt=question["prompt"],
@@ -251,9 +253,9 @@ def _question(identity: str) -> dict[str, Any]:
     raise UserError(f"{QUESTIONS}: no question {identity!r}, which results/ was evaluated on; `dvc repro` mends")
 
 
-def _said(completion: str, places: int) -> list[str | None]:
+def _said(completion: str, form: Form, places: int) -> list[str | None]:
     """What a completion says in each place of an answer of so many items; None where it says nothing."""
-    answer = parse(completion).answer
+    answer = parse(completion, form).answer
     if answer is None:
         return [None] * places
     said: list[str | None] = [answer] if places == 1 else list(items(answer))

@@ -71,11 +71,11 @@ class Policy:
 
     def after_opening(self, completion: str) -> str:
         """What is left to say of a completion once the chat template has opened it."""
-        return (
-            completion.partition(END_THINK)[2]
-            if END_THINK in self.opening
-            else completion.removeprefix(THINK if self.opening else "")
-        )
+        if not self.opening:
+            return completion
+        if THINK not in completion:  # a form without them: thinking that is open is closed
+            return completion if END_THINK in self.opening else f"{END_THINK}{completion}"
+        return completion.partition(END_THINK)[2] if END_THINK in self.opening else completion.removeprefix(THINK)
 
     def decode(self, tokens: Sequence[int], begin: str = "") -> str:
         """The text of a completion up to its end token, with what it had been begun with. A special token within it is

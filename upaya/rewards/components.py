@@ -16,10 +16,6 @@ from pathlib import Path
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 from upaya.corpus.answers import (
-    ANSWER,
-    END_ANSWER,
-    END_THINK,
-    THINK,
     Completion,
     items,
     normalised,
@@ -48,13 +44,12 @@ NEARLY = 1e-6  # how far the nearest wrong number stays from right
 
 
 def format_parts(completion: Completion, question: Question) -> float:
-    """Share of the form that is there: each of the four tags exactly once, and the whole well-formed; in fifths.
+    """Share of the form that is there, as the question wants it (upaya/corpus/answers.py): of the tags in fifths, each
+    exactly once, and the whole well-formed; of a box in thirds, of a last line in halves.
 
-    Gamed by the four tags around nothing much: it says nothing of the answer, so it deserves a small weight.
+    Gamed by the form around nothing much: it says nothing of the answer, so it deserves a small weight.
     """
-    tags = Counter(completion.tags)
-    once = sum(tags[tag] == 1 for tag in (THINK, END_THINK, ANSWER, END_ANSWER))
-    return (once + completion.well_formed) / 5
+    return completion.form
 
 
 def exact(completion: Completion, question: Question) -> float:

@@ -49,7 +49,7 @@ def reward(regime: Regime, values: Mapping[str, float], completion: Completion, 
 
 def reward_of_text(regime: Regime, text: str, question: Question) -> float:
     """The reward of a completion's text; finite for any string."""
-    completion = parse(text)
+    completion = parse(text, question.form)
     return reward(
         regime, {name: component(name)(completion, question) for name in regime.components}, completion, question
     )
@@ -142,7 +142,7 @@ def need_full_marks(questions: Iterable[Question], regimes: Mapping[str, Regime]
 
 def _problem(question: Question, regimes: Mapping[str, Regime]) -> str | None:
     """What keeps a question's gold from full marks, for a person; None where nothing does."""
-    completion = parse(question.gold)
+    completion = parse(question.gold, question.form)
     short = [
         f"{earned:g} of {regime.maximum:g} under {name}"
         for name, regime in regimes.items()
@@ -150,7 +150,7 @@ def _problem(question: Question, regimes: Mapping[str, Regime]) -> str | None:
     ]
     if exact(completion, question) and not short:
         return None
-    if any(tag in question.reasoning + render(question.answer) for tag in TAGS):
+    if question.form == "tags" and any(tag in question.reasoning + render(question.answer) for tag in TAGS):
         why = f"its form is not read as the right one. Take {', '.join(TAGS)} out of its reasoning and its answer."
     elif not is_exact(completion.answer, question):
         read = reading(completion.answer or "", question)

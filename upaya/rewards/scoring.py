@@ -80,7 +80,7 @@ def _score(
     text: str, question: Question, regimes: Mapping[str, Regime], components: Sequence[str], itemwise: Sequence[str],
     slots: int,
 ) -> _Scored:  # fmt: skip
-    completion = parse(text)
+    completion = parse(text, question.form)
     values = {name: component(name)(completion, question) for name in components}
     rewards = {name: reward(regime, values, completion, question) for name, regime in regimes.items()}
     said = said_items(completion, question)

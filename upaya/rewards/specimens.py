@@ -6,7 +6,7 @@ Regimes are checked on them when they are loaded, and `upaya audit` scores every
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,34 +44,44 @@ def degenerate(question: Question, others: Sequence[Question]) -> list[Specimen]
     Args:
         others: further questions; their answers are where a policy that knows nothing takes its items from.
     """
-    gold, right = question.gold, render(question.answer)
+    gold, right, tags = question.gold, render(question.answer), question.form == "tags"
+    write = _writer(question)
     known = Counter(item for other in others if other.id != question.id for item in said_items(other.answer))
     items = said_items(question.answer)
     # Commonest first; ties fall by the text, so that the same questions always give the same specimens.
     every = [item for item, _ in sorted(known.items(), key=lambda pair: (-pair[1], pair[0]))]
     common = every[: len(items)] or ["无"]
     wrong = [item for item in every if item not in items][: len(items)] or ["无"]
+    opened = question.gold[: parse(question.gold, question.form).answer_at]
     specimens = [
         Specimen("empty", "ignorant", ""),
-        Specimen("tags only", "ignorant", gold_completion("", "")),
-        Specimen("question copied", "ignorant", gold_completion(question.prompt, "")),
-        Specimen("one item repeated", "ignorant", gold_completion(common[:1] * len(items), "")),
-        Specimen("commonest items", "ignorant", gold_completion(common, "")),
-        Specimen("every item listed", "ignorant", gold_completion(list(dict.fromkeys([*every, *items])), "")),
-        Specimen("outside the tags", "near", right),
-        Specimen("two answers", "near", gold + f"{ANSWER}{render(wrong)}{END_ANSWER}"),
-        Specimen("truncated", "near", gold.removesuffix(END_ANSWER)),
-        Specimen("over-long", "near", gold_completion([*items, *wrong], question.reasoning)),
-        Specimen("nested tags", "near", f"{THINK}{gold}{END_THINK}{ANSWER}{gold}{END_ANSWER}"),
-        Specimen("Traditional script", "near", gold_completion(question.answer_traditional, question.reasoning)),
+        Specimen("form only", "ignorant", write("")),
+        Specimen("question copied", "ignorant", write(question.prompt)),
+        Specimen("one item repeated", "ignorant", write(common[:1] * len(items))),
+        Specimen("commonest items", "ignorant", write(common)),
+        Specimen("every item listed", "ignorant", write(list(dict.fromkeys([*every, *items])))),
+        Specimen("outside the form", "near", right),
+        Specimen(
+            "two answers", "near", f"{gold}{ANSWER}{render(wrong)}{END_ANSWER}" if tags else f"{gold}\n{write(wrong)}"
+        ),
+        Specimen("truncated", "near", opened + right),
+        Specimen("over-long", "near", write([*items, *wrong], question.reasoning)),
+        Specimen("Traditional script", "near", write(question.answer_traditional, question.reasoning)),
     ]
+    if tags:
+        specimens.append(Specimen("nested tags", "near", f"{THINK}{gold}{END_THINK}{ANSWER}{gold}{END_ANSWER}"))
     if question.choices:
         first, every = [choices[0] for choices in question.choices], [JOIN.join(c) for c in question.choices]
-        specimens.append(Specimen("first alternatives", "ignorant", gold_completion(first, "")))
-        specimens.append(Specimen("all alternatives", "ignorant", gold_completion(every, "")))
+        specimens.append(Specimen("first alternatives", "ignorant", write(first)))
+        specimens.append(Specimen("all alternatives", "ignorant", write(every)))
     if question.answer_type == "ordered_list":
-        specimens.append(Specimen("wrong order", "near", gold_completion(items[::-1], question.reasoning)))
+        specimens.append(Specimen("wrong order", "near", write(items[::-1], question.reasoning)))
     return [specimen for specimen in specimens if not is_right(specimen.text, question)]
+
+
+def _writer(question: Question) -> Callable[..., str]:
+    """Writes completions in the question's form: (answer, reasoning="") → text."""
+    return lambda answer, reasoning="": gold_completion(answer, reasoning, question.form)
 
 
 def perturbed(question: Question, others: Sequence[Question], rng: random.Random) -> list[tuple[int, str]]:
@@ -80,7 +90,7 @@ def perturbed(question: Question, others: Sequence[Question], rng: random.Random
     An error is a wrong item in a list's place, a step away from a number, a wrong character in a term, text, expression
     or JSON, the other boolean, another choice. Errors add up: those of one completion stay in the next.
     """
-    completions = [(0, question.gold)]
+    completions, write = [(0, question.gold)], _writer(question)
     if isinstance(question.answer, list):
         known = {normalised(item) for item in question.answer}
         pool = sorted(
@@ -89,19 +99,19 @@ def perturbed(question: Question, others: Sequence[Question], rng: random.Random
         answer = list(question.answer)
         for errors, place in enumerate(rng.sample(range(len(answer)), len(answer)), start=1):
             answer[place] = rng.choice(pool)
-            completions.append((errors, gold_completion(list(answer), question.reasoning)))
+            completions.append((errors, write(list(answer), question.reasoning)))
     elif isinstance(question.answer, bool):
-        completions.append((1, gold_completion(not question.answer, question.reasoning)))
+        completions.append((1, write(not question.answer, question.reasoning)))
     elif question.answer_type == "number":
-        completions += [(n, gold_completion(text, question.reasoning)) for n, text in _steps_away(question)]
+        completions += [(n, write(text, question.reasoning)) for n, text in _steps_away(question)]
     elif question.answer_type == "choice":
-        completions.append((1, gold_completion("B" if is_exact("A", question) else "A", question.reasoning)))
+        completions.append((1, write("B" if is_exact("A", question) else "A", question.reasoning)))
     else:
         assert isinstance(question.answer, str)
         characters = list(question.answer)
         for errors, place in enumerate(rng.sample(range(len(characters)), len(characters)), start=1):
             characters[place] = "某"
-            completions.append((errors, gold_completion("".join(characters), question.reasoning)))
+            completions.append((errors, write("".join(characters), question.reasoning)))
     return [completions[0], *((errors, text) for errors, text in completions[1:] if not is_right(text, question))]
 
 
@@ -116,7 +126,7 @@ def _steps_away(question: Question) -> list[tuple[int, str]]:
 
 
 def is_right(text: str, question: Question) -> bool:
-    completion = parse(text)
+    completion = parse(text, question.form)
     return completion.well_formed and is_exact(completion.answer, question)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from upaya.corpus.answers import ANSWER, SEPARATOR
+from upaya.corpus.answers import SEPARATOR, parse
 from upaya.corpus.questions import Question
 from upaya.declared.regimes import Hints
 from upaya.policy.model import Policy
@@ -13,8 +13,8 @@ def beginning(question: Question, items: int) -> str:
     """The gold completion up to its first items, of which at least one is left to say; "" where none is given."""
     if not isinstance(question.answer, list) or not (items := min(items, len(question.answer) - 1)):
         return ""
-    form = question.gold.split(ANSWER)[0] + ANSWER
-    return form + SEPARATOR.join(question.answer[:items]) + SEPARATOR
+    before = question.gold[: parse(question.gold, question.form).answer_at]
+    return before + SEPARATOR.join(question.answer[:items]) + SEPARATOR
 
 
 def encoded(policy: Policy, begun: str) -> list[int]:

@@ -94,7 +94,7 @@ def _completion(text: str, question: Question, scores: Scores, p: int, g: int) -
     said = {item.slot: item.said for item in scores.said[p][g] if item.slot is not None}
     return {
         "text": text,
-        "answer": parse(text).answer,
+        "answer": parse(text, question.form).answer,
         "items": [said.get(slot) for slot in range(size)],
         "hits": [bool(hit) for hit in scores.right_PGS[p, g, :size].tolist()],
         "exact": bool(scores.exact_PG[p, g]),
