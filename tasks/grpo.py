@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks.stage import Stage, moments_of
+from tasks.stage import Stage, moments_of, say_what_is_too_long
 from upaya.corpus.questions import Question, read
 from upaya.declared.grpo import Grpo, PolicyParams, is_on_validation
 from upaya.declared.launch import load_launch
@@ -71,6 +71,7 @@ def main(name: str) -> None:
     sampling = params.sampling.changed(declared.sampling)
     room = Room([question.prompt for question in (*questions, *validation)], sampling.max_new_tokens)
     policy = load(POLICIES / declared.from_, model, room)
+    say_what_is_too_long(name, policy, (*questions, *validation), sampling.max_new_tokens)
     if model.lora:
         if declared.optimiser == "inherited":
             raise UserError(

@@ -1,7 +1,8 @@
 """What the training stages share: where they work, what they are made from, how they publish a policy."""
 
+import heapq
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from upaya.corpus.questions import Question
 from upaya.declared.validation import load_yaml, read_yaml
 from upaya.errors import UserError
 from upaya.files import (
@@ -21,15 +23,16 @@ from upaya.files import (
     write_json,
 )
 from upaya.locks import hold
-from upaya.paths import LIBRARIES, PIPELINE, POLICIES, WORK, progress_file, work_lock
+from upaya.paths import CURRICULA, LIBRARIES, PIPELINE, POLICIES, WORK, progress_file, work_lock
 from upaya.policy.model import Policy
-from upaya.terminal import Progress
+from upaya.terminal import Progress, console
 from upaya.tracking.told import training
 from upaya.tracking.tracker import Tracker
 from upaya.training.steps import processes
 from upaya.training.steps.adapters import merge_lora
 from upaya.training.steps.run import HISTORY, ROLLOUTS, Run
 
+LONGEST = 16  # completions, by characters, whose tokens are counted
 MOMENTS_FILE = "optimiser.safetensors"
 
 
@@ -102,6 +105,23 @@ class Stage:
         remove_folder(self.work, within=WORK)
         progress_file(self.name).unlink(missing_ok=True)
         return folder
+
+
+def say_what_is_too_long(name: str, policy: Policy, questions: Sequence[Question], tokens: int) -> None:
+    """Print a question whose right completion is longer than completions are sampled: no sampled one can be right.
+
+    Args:
+        tokens: that a completion may have.
+    """
+    for question in heapq.nlargest(LONGEST, questions, key=lambda question: len(question.gold)):
+        needed = len(policy.encode_completion(question.gold))
+        if needed > tokens:
+            console.print(
+                f"{name}: the right completion of {question.id} takes {needed} tokens, and `sampling.max_new_tokens` is "
+                f"{tokens}: nothing that is sampled can be right there. Raise it in {CURRICULA}",
+                markup=False,
+            )
+            return
 
 
 def moments_of(policy: str) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tasks.stage import Stage
+from tasks.stage import Stage, say_what_is_too_long
 from upaya.corpus.questions import read
 from upaya.declared.launch import load_launch
 from upaya.declared.model import load_model_file
@@ -54,6 +54,7 @@ def main() -> None:
     verified("base")
     room = Room([question.prompt for question in questions], params.sampling.max_new_tokens)
     policy = load(POLICIES / "base", model, room)
+    say_what_is_too_long("warmup", policy, (*questions, *validation), params.sampling.max_new_tokens)
     if model.lora:
         add_lora(policy.model, model.lora, params.seed)
     measured: dict[str, float] = {}
