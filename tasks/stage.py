@@ -117,8 +117,8 @@ def say_what_is_too_long(name: str, policy: Policy, questions: Sequence[Question
         needed = len(policy.encode_completion(question.gold))
         if needed > tokens:
             console.print(
-                f"{name}: the right completion of {question.id} takes {needed} tokens, and `sampling.max_new_tokens` is "
-                f"{tokens}: nothing that is sampled can be right there. Raise it in {CURRICULA}",
+                f"{name}: the right completion of {question.id} takes {needed} tokens, and `sampling.max_new_tokens` "
+                f"is {tokens}: nothing that is sampled can be right there. Raise it in {CURRICULA}",
                 markup=False,
             )
             return
