@@ -2,7 +2,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from time import perf_counter
 from typing import get_args
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from upaya.corpus.answers import ANSWER_TYPES, Answer, AnswerType, Form, gold_completion, parse, render
 from upaya.corpus.expressions import expression
-from upaya.corpus.matching import is_exact, reading
+from upaya.corpus.matching import Expected, is_exact, reading
 from upaya.corpus.numerals import number
 
 COMPLETE = "<think>眼界</think><answer>无见、有对</answer>"
@@ -101,16 +100,8 @@ def test_what_is_no_number_is_none(text: str) -> None:
     assert number(text) is None
 
 
-@dataclass(frozen=True)
-class Right:
-    answer: Answer
-    answer_type: AnswerType
-    tolerance: float = 0
-    unit: str = ""
-
-
 def right(text: str, answer: Answer, answer_type: AnswerType, tolerance: float = 0, unit: str = "") -> bool:
-    return is_exact(text, Right(answer, answer_type, tolerance, unit))
+    return is_exact(text, Expected(answer, answer_type, tolerance, unit))
 
 
 def test_a_set_ignores_order_and_a_list_does_not() -> None:
@@ -241,7 +232,7 @@ GOLDS: list[tuple[AnswerType, int | str, str, float, list[str], list[str]]] = [
     *((answer_type, gold, "", 0, *said) for answer_type, gold, *said in OTHERS),  # type: ignore[misc]
 ]
 CASES = [
-    (text, Right(gold, answer_type, tolerance, unit), verdict)
+    (text, Expected(gold, answer_type, tolerance, unit), verdict)
     for answer_type, gold, unit, tolerance, rights, wrongs in GOLDS
     for verdict, texts in ((True, rights), (False, wrongs))
     for text in texts
@@ -249,7 +240,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("text", "gold", "verdict"), CASES)
-def test_what_is_read_as_equal(text: str, gold: Right, verdict: bool) -> None:
+def test_what_is_read_as_equal(text: str, gold: Expected, verdict: bool) -> None:
     assert is_exact(text, gold) is verdict
 
 
@@ -320,14 +311,14 @@ GOLD_BY_TYPE: dict[AnswerType, Answer] = {
 @pytest.mark.parametrize("answer_type", ANSWER_TYPES)
 @given(text=anything)
 def test_any_text_is_matched_without_an_error(answer_type: AnswerType, text: str) -> None:
-    asked = Right(GOLD_BY_TYPE[answer_type], answer_type)
+    asked = Expected(GOLD_BY_TYPE[answer_type], answer_type)
     assert is_exact(text, asked) in (True, False)
     reading(text, asked)
 
 
 @pytest.mark.parametrize("answer_type", ANSWER_TYPES)
 def test_a_gold_is_right_and_what_it_is_read_as_is_shown(answer_type: AnswerType) -> None:
-    asked = Right(GOLD_BY_TYPE[answer_type], answer_type)
+    asked = Expected(GOLD_BY_TYPE[answer_type], answer_type)
     assert is_exact(render(asked.answer), asked) and reading(render(asked.answer), asked) is not None
 
 
@@ -357,7 +348,7 @@ SEEDS = [
 def test_what_is_long_is_matched_at_once(answer_type: AnswerType, seed: str) -> None:
     started = perf_counter()
     for length in (64, 160, 1000, 20_000, 300_000):
-        is_exact((seed * length)[:length], Right(GOLD_BY_TYPE[answer_type], answer_type))
+        is_exact((seed * length)[:length], Expected(GOLD_BY_TYPE[answer_type], answer_type))
     assert perf_counter() - started < 10  # of what hangs, not of what is slow
 
 
