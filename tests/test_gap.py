@@ -180,7 +180,7 @@ def test_a_selection_without_validation_questions(monkeypatch: pytest.MonkeyPatc
         questions("other", ON_VALIDATION)
 
 
-def test_the_table_shows_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_shows_both_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     steps = [
         {"success": 0.68, "validation": {"success": 0.04, "gap": 0.64}, "regimes": {"r": {"live": 1.0}}},
         {"success": 0.9, "regimes": {"r": {"live": 1.0}}},
@@ -192,6 +192,8 @@ def test_the_table_shows_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = {"strict_accuracy": 0.04, "strict_accuracy_interval": [0.0, 0.1], "contrast": 0.5}
     monkeypatch.setattr(report, "metrics_of", lambda policy: metrics)
     assert [row["rollouts, validation"] for row in report.rows_of("mine")] == ["–", "68.0%, 4.0%"]
+    report.show("mine")
+    assert "in rollouts and on validation questions: mine 68.0%, 4.0%" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_word_on_is_a_key(tmp_path: Path) -> None:

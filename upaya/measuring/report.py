@@ -10,6 +10,8 @@ from upaya.paths import RESULTS
 from upaya.records import event_text, history_of, line_of, provenance
 from upaya.terminal import console
 
+GAP = "rollouts, validation"  # the column of strict success in both
+NONE = "–"
 MEASUREMENTS = 3  # on validation questions, over which success at a stage's end is averaged
 WINDOW = 10  # steps over which the share of dead groups at a stage's start and end is averaged
 
@@ -17,12 +19,16 @@ WINDOW = 10  # steps over which the share of dead groups at a stage's start and 
 def show(policy: str) -> None:
     """Print the table. Raises UserError where a policy or its evaluation is not built."""
     rows = rows_of(policy)
+    gaps = {row["policy"]: row.pop(GAP) for row in rows}  # another column would break words where 80 fit a line
     table = Table(title=f"{policy} and its ancestors, on test questions unseen by training")
     for column in rows[0]:
         table.add_column(column, overflow="fold", no_wrap=column == "policy")
     for row in rows:
         table.add_row(*row.values())
     console.print(table, soft_wrap=False)
+    shown = [f"{name} {gap}" for name, gap in gaps.items() if gap != NONE]
+    if shown:
+        console.print(f"strict success at the end, in rollouts and on validation questions: {'; '.join(shown)}")
 
 
 def rows_of(policy: str) -> list[dict[str, str]]:
@@ -34,11 +40,11 @@ def rows_of(policy: str) -> list[dict[str, str]]:
         row = {
             "policy": name,
             "steps": str(built["steps"]),
-            "regime": built["regime"] or "–",
+            "regime": built["regime"] or NONE,
             "strict accuracy": f"{metrics['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]",
-            "pass@8": f"{metrics['pass_at_8']:.1%}" if "pass_at_8" in metrics else "–",
+            "pass@8": f"{metrics['pass_at_8']:.1%}" if "pass_at_8" in metrics else NONE,
             "dead groups: start → end": _dead(name, built, metrics),
-            "rollouts, validation": _gap(name),
+            GAP: _gap(name),
             "switched": _switched(name),
         }
         rows.append(row)
@@ -68,7 +74,7 @@ def _gap(name: str) -> str:
     the second is far below the first, prompts are learnt by heart."""
     last = [record for record in history_of(name) if "gap" in record.get("validation", {})][-MEASUREMENTS:]
     if not last:
-        return "–"
+        return NONE
     training = sum(record["success"] for record in last) / len(last)
     validation = sum(record["validation"]["success"] for record in last) / len(last)
     return f"{training:.1%}, {validation:.1%}"
