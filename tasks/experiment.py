@@ -18,10 +18,12 @@ INPUTS = ("params", "corpus", "components", "tasks", "upaya", "dvc.yaml")
 def share_work() -> None:
     """In an experiment's copy, before a stage works there: its work folder is the checkout's. Nothing elsewhere."""
     checkout, name = main_checkout(), os.environ.get(DVC_EXPERIMENT)
-    if not name or checkout == Path.cwd() or WORK.is_symlink():
+    if not name or checkout == Path.cwd():
         return
     shared = checkout / experiment_work(name)
     shared.mkdir(parents=True, exist_ok=True)
+    if WORK.is_symlink():  # by an earlier stage
+        return
     WORK.parent.mkdir(exist_ok=True)
     WORK.symlink_to(shared)
     if files := untracked(checkout):

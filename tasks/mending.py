@@ -43,15 +43,14 @@ def _dvc_locks() -> list[str]:
 
 def _experiments() -> list[str]:
     """The copies of experiments that were killed, each as large as the project, and DVC's notes that say they run.
-    Where a DVC is at an experiment in this checkout none is touched."""
+    Where an experiment is at work in this checkout, by a flow, by hand or from DVC's queue, none is touched."""
     exps = DVC_TMP / "exps"
-    if _at_work_here("exp", "run"):
+    if _at_work_here("exp", "run") or _at_work_here(below=exps):
         return []
     said = []
     for copy in sorted((exps / "standalone").glob("tmp*")):
-        if not _at_work_here(below=copy):
-            shutil.rmtree(copy, ignore_errors=True)
-            said.append(f"the copy of an experiment that was killed ({copy}): removed")
+        shutil.rmtree(copy, ignore_errors=True)
+        said.append(f"the copy of an experiment that was killed ({copy}): removed")
     for note in [*exps.glob("run/*/*.run"), *exps.glob("standalone/run/*/*.run")]:
         with contextlib.suppress(OSError, ValueError, KeyError):
             if "standalone" in (root := json.loads(note.read_text())["root_dir"]) and not Path(root).exists():
