@@ -24,7 +24,9 @@ ASKED = (
     f"{END_ANSWER}, and nothing outside of them."
 )
 LARGE = 300e6  # parameters from which on only each layer's input is kept for the backward pass
-RATE = 1e-5  # of the lenient stage for a model that has read a great deal (docs/scaling.md); the others in proportion
+# Of the lenient stage for a model that has read a great deal (docs/scaling.md), the others in proportion. Adam's steps
+# are to shrink with the width (Yang et al. 2022, Tensor Programs V, table 3): the rate is that of a 3 B model.
+RATE, WIDTH = 1e-5, 2048
 FROM_SCRATCH = 1e-4  # rates above it are those of the model from scratch
 COMPLETION = 256  # tokens: it thinks before it answers
 
@@ -48,7 +50,11 @@ def adopt_model(what: str, name: str, dry_run: bool) -> None:
     for line in _seen(folder, config, tokenizer, shape):
         console.print(f"{name}: {line}", markup=False)
     file = MODELS / f"{name}.yaml"
-    texts = {file: new(model.model_dump(exclude_defaults=True)), CURRICULA: changed(CURRICULA, _curricula(name, what))}
+    rate = RATE * WIDTH / getattr(config.get_text_config(), "hidden_size", WIDTH)
+    texts = {
+        file: new(model.model_dump(exclude_defaults=True)),
+        CURRICULA: changed(CURRICULA, _curricula(name, what, rate)),
+    }
     show(texts)
     curricula = load_curricula(load_regimes())
     curricula = curricula.model_copy(
@@ -107,7 +113,7 @@ def _seen(folder: Path, config: Any, tokenizer: Any, shape: Shape) -> list[str]:
     return [*said, f"it has a chat template{opens}"]
 
 
-def _curricula(name: str, path: str) -> Any:
+def _curricula(name: str, path: str, rate: float) -> Any:
     def change(params: Any) -> None:
         params["model"], params["model_files"] = name, path
         params["sampling"]["max_new_tokens"] = max(COMPLETION, params["sampling"]["max_new_tokens"])
@@ -115,6 +121,6 @@ def _curricula(name: str, path: str) -> Any:
         highest = max(settings["learning_rate"] for settings in params["policies"].values())
         for settings in rates if highest > FROM_SCRATCH else ():
             share = min(1.0, settings["learning_rate"] / highest)
-            settings["learning_rate"] = float(f"{RATE * share:.2g}")
+            settings["learning_rate"] = float(f"{rate * share:.2g}")
 
     return change
