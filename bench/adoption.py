@@ -55,7 +55,7 @@ def largest(folder: Path) -> Path:
     with (folder / "largest.csv").open("w", newline="") as file:
         sheet = csv.writer(file)
         sheet.writerow(["Question", "A", "B", "C", "D", "Correct"])
-        for _ in range(500):
+        for _ in range(3000):
             numbers = draw.sample(range(1, 60), 4)
             sheet.writerow(["Which number is the largest?", *numbers, "ABCD"[numbers.index(max(numbers))]])
     return folder / "largest.csv"
@@ -72,7 +72,7 @@ def apples(draw: random.Random) -> tuple[str, int, str]:
 def boxed(folder: Path) -> Path:
     """A parquet file as the datasets library writes them, with worked solutions."""
     draw = random.Random(SEED)
-    made = {problem: solution for problem, _, solution in (apples(draw) for _ in range(500))}
+    made = {problem: solution for problem, _, solution in (apples(draw) for _ in range(3000))}
     pq.write_table(pa.table({"problem": list(made), "solution": list(made.values())}), folder / "apples.parquet")
     return folder / "apples.parquet"
 
@@ -152,9 +152,9 @@ class Case:
 
 
 CASES = {
-    "sums": Case(gym("chain_sum", 1000, min_terms=2, max_terms=2, min_digits=1, max_digits=1)),
-    "legs": Case(gym("leg_counting", 600, min_animals=1, max_animals=2, max_instances=3)),
-    "gcd": Case(gym("gcd", 1000, min_value=1, max_value=24)),
+    "sums": Case(gym("chain_sum", 4000, min_terms=2, max_terms=3, min_digits=1, max_digits=1)),
+    "legs": Case(gym("leg_counting", 6000, min_animals=1, max_animals=2, max_instances=3)),
+    "gcd": Case(gym("gcd", 4000, min_value=1, max_value=40)),
     "largest": Case(largest),
     "boxed": Case(boxed),
     "boxed, a Qwen2 shape": Case(boxed, reader("qwen2", CHATML, ["<|pad|>", "<|im_start|>", "<|im_end|>"])),
@@ -172,7 +172,8 @@ def _history(project: Path, policy: str) -> list[dict[str, Any]]:
 def measured(name: str, project: Path, folder: Path) -> Iterator[str]:
     """Run a case in a clone; its commands, what they print and how long they take, then what came of it."""
     env = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(project),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")])),
         "PREFECT_HOME": str(folder / "prefect"), "MLFLOW_TRACKING_URI": "", "COLUMNS": "100",
     }  # fmt: skip
     case = CASES[name]
