@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from real_models import THINKING, make
+from real_models import SIZES, THINKING, make
 from ruamel.yaml import YAML
 from test_sources import written
 
@@ -162,7 +162,9 @@ def test_a_model_is_adopted_with_rates_for_one_that_has_read(
     ) in said and "it fits" in said
     curricula = load_curricula(load_regimes())
     assert curricula.model == "mine" and curricula.model_files == "models/mine"
-    assert max(policy.learning_rate for policy in curricula.policies.values()) == 1e-5
+    highest = max(policy.learning_rate for policy in curricula.policies.values())
+    assert highest == pytest.approx(1e-5 * 2048 / SIZES["hidden_size"])  # as much more as it is narrower than a 3 B one
+    assert curricula.warmup.optimiser.learning_rate == highest
     assert load_model_file("mine").path == "models/mine"
     with pytest.raises(UserError, match=r"no config\.json there"):
         adopt_model("params", "other", dry_run=False)

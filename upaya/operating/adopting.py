@@ -187,7 +187,8 @@ def _curricula(params: Any, kinds: Sequence[str], questions: Sequence[Question])
     """Kinds to train and evaluate on, a warm-up on right answers, room for the longest, no arm that asks for others."""
     params["questions"].clear()
     params["questions"]["kinds"] = in_one_line(kinds)
-    params["warmup"].ca.comment = None  # it says what the shipped one teaches
+    comment = params.ca.items["warmup"][2]
+    comment.value = comment.value.split("\n")[0] + "\n"  # its other lines say what the shipped one teaches
     params["warmup"].pop("questions", None)
     params["warmup"].pop("consistent", None)
     params["warmup"]["answers"] = "right"
