@@ -219,3 +219,16 @@ def test_adopting_keeps_what_yaml_means(checkout: Path) -> None:
     adopt("sums.jsonl", "sums", {}, dry_run=False)
     content = YAML().load(Path("params/regimes.yaml").read_text())
     assert content["regimes"]["annealed"]["start"] is content["regimes"]["lenient"] is content["measured"]["lenient"]
+
+
+@pytest.mark.parametrize("comments", [True, False])
+def test_what_the_shipped_warm_ups_comment_says_is_not_said_of_another(checkout: Path, comments: bool) -> None:
+    path = checkout / "params/curricula.yaml"
+    if not comments:
+        path.write_text("\n".join(line.split(" #")[0] for line in path.read_text().splitlines()) + "\n")
+    written(checkout / "sums.jsonl", SUMS)
+    for _ in range(2):
+        adopt("sums.jsonl", "mine", {}, dry_run=False)
+        after = path.read_text().split("\nwarmup:")[1].split("\ngrpo:")[0]
+        assert "answers: right" in after and "doctrine" not in after
+        assert ("SFT until" in after) == comments

@@ -187,8 +187,9 @@ def _curricula(params: Any, kinds: Sequence[str], questions: Sequence[Question])
     """Kinds to train and evaluate on, a warm-up on right answers, room for the longest, no arm that asks for others."""
     params["questions"].clear()
     params["questions"]["kinds"] = in_one_line(kinds)
-    comment = params.ca.items["warmup"][2]
-    comment.value = comment.value.split("\n")[0] + "\n"  # its other lines say what the shipped one teaches
+    comment = params.ca.items.get("warmup", [None] * 3)[2]
+    if comment:  # its first line says what any warm-up is, the others what the shipped one teaches
+        comment.value = comment.value.split("\n")[0] + "\n"
     params["warmup"].pop("questions", None)
     params["warmup"].pop("consistent", None)
     params["warmup"]["answers"] = "right"
