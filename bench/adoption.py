@@ -1,6 +1,6 @@
 """Somebody's file, two commands, a table: does the lenient stage pay there?
 
-python -m bench.adoption                 # all cases, in clones of this checkout's last commit; an hour
+python -m bench.adoption                 # all cases, in clones of this checkout's last commit
 python -m bench.adoption sums gcd        # some
 
 The first three files are reasoning-gym's questions: `pip install reasoning-gym` first, or name other cases. For each
@@ -38,10 +38,9 @@ def gym(task: str, size: int, **config: Any) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         import reasoning_gym
 
-        made = {
-            entry["question"]: entry for entry in reasoning_gym.create_dataset(task, size=size, seed=SEED, **config)
-        }
-        lines = [json.dumps({"question": each["question"], "answer": each["answer"]}) for each in made.values()]
+        made = reasoning_gym.create_dataset(task, size=size, seed=SEED, **config)
+        answers = {entry["question"]: entry["answer"] for entry in made}
+        lines = [json.dumps({"question": question, "answer": answer}) for question, answer in answers.items()]
         path = folder / f"{task}.jsonl"
         path.write_text("\n".join(lines) + "\n")
         return path
@@ -164,11 +163,6 @@ CASES = {
 }
 
 
-def _history(project: Path, policy: str) -> list[dict[str, Any]]:
-    path = project / "policies" / policy / "history.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
 def measured(name: str, project: Path, folder: Path) -> Iterator[str]:
     """Run a case in a clone; its commands, what they print and how long they take, then what came of it."""
     env = os.environ | {
@@ -187,12 +181,11 @@ def measured(name: str, project: Path, folder: Path) -> Iterator[str]:
         yield f"$ {' '.join(Path(word).name for word in command)}\n{done.stdout}{done.stderr[-2000:]}"
         yield f"({time.monotonic() - begun:.0f} s, exit code {done.returncode})"
         if done.returncode:
-            return
+            raise SystemExit(f"{name}: the command above failed")
     for policy in ("warmup", "lenient", *ARMS):
-        metrics = project / "results" / policy / "metrics.json"
-        shown = json.loads(metrics.read_text()) if metrics.is_file() else {}
-        steps = [event for event in _history(project, policy) if event.get("event") == "step"]
-        yield f"RESULT {name} | {policy} | {len(steps)} steps | {json.dumps(shown)[:600]}"
+        found = json.loads((project / "results" / policy / "metrics.json").read_text())
+        low, high = found["strict_low"], found["strict_high"]
+        yield f"{name}: {policy}: strict accuracy on test {found['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def main(names: Annotated[list[str] | None, typer.Argument(help=", ".join(CASES))] = None) -> None:
