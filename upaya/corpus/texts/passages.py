@@ -29,7 +29,8 @@ class Passage(Declared):
     """A paragraph.
 
     Attributes:
-        text: without white space, but for one ideographic space between the lines of verse.
+        text: without white space, but for one ideographic space between the lines of verse and one space between the
+            words of a script that has it.
         fascicle: 卷, from 1.
         place: the reference of its first printed line: "T27n1545_p0104c05", work, page, column and line; in plain text
             "file.txt:12".

@@ -1,0 +1,221 @@
+"""What the importers share: files to rows, and the parts of printed lines to passages."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from upaya.corpus.texts.faults import Faults
+from upaya.corpus.texts.passages import BETWEEN_VERSES, Passage
+
+BROKEN = "\ufffd"  # stands in a row that is no UTF-8
+_BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_SPACE = re.compile(r"\s+")
+_REFERENCE = re.compile(r"(?P<page>\d+)(?P<column>[a-z]?)(?P<line>\d\d)")
+_LICENCE = re.compile(r"licen[cs]e|\bCC[ -](BY|0)|public[ -]domain|copyright|著作權|授權", re.IGNORECASE)
+
+
+Order = tuple[int, str, int] | tuple[()]  # page, column, line
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one paragraph has of one printed line.
+
+    Attributes:
+        place: the line's reference.
+        order: rises with the reference through the work; () where there is nothing to compare.
+        row: the input file's line.
+    """
+
+    place: str
+    order: Order
+    text: str
+    row: int
+
+
+@dataclass
+class Block:
+    """A paragraph, a verse or a heading as its file has it. Pieces of verse end with what stands between verses."""
+
+    kind: Literal["prose", "verse", "heading"] = "prose"
+    pieces: list[Piece] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(without_space(piece.text) for piece in self.pieces)
+
+
+@dataclass
+class Fascicle:
+    """Attributes: file: relative to the folder. row: where it begins there."""
+
+    work: str
+    number: int
+    file: str
+    row: int
+    blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass
+class Imported:
+    """What an importer has read. Attributes: works: id → title. files: those read, by their path in the folder."""
+
+    importer: Literal["kanripo", "cbeta", "text"]
+    works: dict[str, str]
+    edition: str
+    licence: str
+    files: dict[str, Path]
+    passages: list[Passage]
+    faults: Faults
+
+
+def rows_of(path: Path, file: str, faults: Faults) -> list[str]:
+    """A text file's rows without their ends; one that is no UTF-8 holds BROKEN and is named.
+
+    Of a file that is for the most part something else there are none: what it is, is not guessed at.
+    """
+    data = path.read_bytes()
+    encoding = _BOMS.get(data[:2], "utf-8-sig")
+    rows = data.decode(encoding, errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    rows = rows[:-1] if rows[-1] == "" else rows
+    broken = [number for number, row in enumerate(rows, 1) if BROKEN in row or "\0" in row]
+    said = sum(not row.isascii() for row in rows)
+    if broken and 2 * len(broken) > said:
+        what = f"{len(broken)} of {len(rows)} lines; left out, convert it first: iconv -f BIG5 -t UTF-8 {file}"
+        faults.add("not UTF-8", file, broken[0], what)
+        return []
+    for number in broken:
+        faults.add("not UTF-8", file, number, "the line is left out")
+        rows[number - 1] += BROKEN
+    return rows
+
+
+def without_space(text: str) -> str:
+    """Without white space, but for one space between the words of a script that has it; an honorific space goes, and
+    so does what indents a verse."""
+    if text.isalnum():  # most printed lines but for their punctuation
+        return text
+    parts = _SPACE.split(text.strip())
+    joined = parts[0]
+    for part in parts[1:]:
+        joined += between(joined, part) + part
+    return joined
+
+
+def between(before: str, after: str) -> str:
+    """What stands for white space between two texts: a space where both sides are written with spaces."""
+    return " " if before and after and not _wide(before[-1]) and not _wide(after[0]) else ""
+
+
+def _wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"
+
+
+def order_of(reference: str) -> tuple[int, str, int] | None:
+    """Page, column and line of "0104c05"; None where it is none."""
+    match = _REFERENCE.fullmatch(reference)
+    return (int(match["page"]), match["column"], int(match["line"])) if match else None
+
+
+def is_missing(character: str) -> bool:
+    """Whether a character is of a private use area: another font shows another one, or none."""
+    return unicodedata.category(character) == "Co"
+
+
+def passages_of(fascicles: Iterable[Fascicle], faults: Faults) -> list[Passage]:
+    """The passages of fascicles, in the order of their works and numbers.
+
+    A fascicle that comes twice is taken the first time. Lines whose reference does not come after those before them are
+    left out, and the paragraph ends there: a place shall name one place.
+    """
+    passages: list[Passage] = []
+    taken: dict[tuple[str, int], Fascicle] = {}
+    last: dict[str, Order] = {}
+    for fascicle in sorted(fascicles, key=lambda each: (each.work, each.number)):
+        first = taken.setdefault((fascicle.work, fascicle.number), fascicle)
+        if first is not fascicle:
+            what = (
+                f"{fascicle.work}, fascicle {fascicle.number} stands in {first.file}:{first.row}; this one is left out"
+            )
+            faults.add("fascicle twice", fascicle.file, fascicle.row, what)
+            continue
+        before = len(passages)
+        passages += _passages_of_one(fascicle, last, faults)
+        if len(passages) == before:
+            faults.add("no passage", fascicle.file, fascicle.row, f"nothing but headings in fascicle {fascicle.number}")
+    return passages
+
+
+def _passages_of_one(fascicle: Fascicle, last: dict[str, Order], faults: Faults) -> Iterator[Passage]:
+    heading = ""
+    for block in fascicle.blocks:
+        if block.kind == "heading":
+            heading = block.text
+            continue
+        for pieces in _forward(block.pieces, fascicle, last, faults):
+            passage = _passage(pieces, block.kind == "verse", fascicle, heading)
+            if passage:
+                yield passage
+
+
+def _forward(
+    pieces: Iterable[Piece], fascicle: Fascicle, last: dict[str, Order], faults: Faults
+) -> Iterator[list[Piece]]:
+    """Runs of pieces whose references run forwards."""
+    run: list[Piece] = []
+    astray = False
+    for piece in pieces:
+        if piece.order and piece.order < last.get(fascicle.work, ()):
+            if not astray:
+                what = f"{piece.place} comes after {_shown(last[fascicle.work])}; left out until it runs on"
+                faults.add("reference runs backwards", fascicle.file, piece.row, what)
+                yield run
+                run = []
+            astray = True
+            continue
+        astray = False
+        last[fascicle.work] = piece.order
+        run.append(piece)
+    yield run
+
+
+def _shown(order: Order) -> str:
+    return f"{order[0]:04d}{order[1]}{order[2]:02d}" if order else ""
+
+
+def _passage(pieces: Iterable[Piece], verse: bool, fascicle: Fascicle, heading: str) -> Passage | None:
+    """The pieces as one text; None where there is nothing in them."""
+    text, lines, row = "", list[tuple[int, str]](), 0
+    for piece in pieces:
+        said = without_space(piece.text)
+        if not said:
+            continue
+        text += between(text, said)
+        if not lines or lines[-1][1] != piece.place:
+            lines.append((len(text), piece.place))
+        row = row or piece.row
+        text += said + BETWEEN_VERSES * (verse and piece.text.endswith(BETWEEN_VERSES))
+    text = text.rstrip(BETWEEN_VERSES)
+    if not text:
+        return None
+    return Passage(
+        text=text, fascicle=fascicle.number, place=lines[0][1], lines=lines, source=f"{fascicle.file}:{row}",
+        verse=verse, heading=heading,
+    )  # fmt: skip
+
+
+def stated_licence(folder: Path) -> str:
+    """What a folder says of its licence, in its own words: the first lines of a LICENSE, or the README's that speak
+    of one."""
+    for path in sorted(folder.iterdir()):
+        name = path.name.lower()
+        if not path.is_file() or not name.startswith(("license", "licence", "copying", "readme")):
+            continue
+        rows = [row.strip() for row in path.read_text(encoding="utf-8", errors="replace").splitlines() if row.strip()]
+        said = [row for row in rows if _LICENCE.search(row)] if name.startswith("readme") else rows[:3]
+        if said:
+            return " ".join(said[:5])
+    return "not stated by the source"
