@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -22,18 +22,22 @@ Order = tuple[int, str, int] | tuple[()]  # page, column, line
 
 @dataclass(frozen=True)
 class Piece:
-    """What one paragraph has of one printed line.
+    """What one paragraph has of one printed line, or of several that follow each other on a page.
 
     Attributes:
-        place: the line's reference.
-        order: rises with the reference through the work; () where there is nothing to compare.
+        text: as in a passage, without needless white space and not empty.
+        places: the lines' references.
+        starts: where in the text each of them begins.
+        first, last: the order of the first and the last reference.
         row: the input file's line.
     """
 
-    place: str
-    order: Order
     text: str
+    places: Sequence[str]
     row: int
+    starts: Sequence[int] = (0,)
+    first: Order = ()
+    last: Order = ()
 
 
 @dataclass
@@ -45,7 +49,7 @@ class Block:
 
     @property
     def text(self) -> str:
-        return "".join(without_space(piece.text) for piece in self.pieces)
+        return "".join(piece.text for piece in self.pieces)
 
 
 @dataclass
@@ -72,25 +76,30 @@ class Imported:
     faults: Faults
 
 
-def rows_of(path: Path, file: str, faults: Faults) -> list[str]:
-    """A text file's rows without their ends; one that is no UTF-8 holds BROKEN and is named.
+def text_of(path: Path, file: str, faults: Faults) -> str:
+    """A text file's rows, each with an end; one that is no UTF-8 holds BROKEN and is named.
 
-    Of a file that is for the most part something else there are none: what it is, is not guessed at.
+    Of a file that is for the most part something else there is nothing: what it is, is not guessed at.
     """
     data = path.read_bytes()
-    encoding = _BOMS.get(data[:2], "utf-8-sig")
-    rows = data.decode(encoding, errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    rows = rows[:-1] if rows[-1] == "" else rows
+    text = data.decode(_BOMS.get(data[:2], "utf-8-sig"), errors="replace")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text += "\n" * (not text.endswith("\n"))
+    return _named(text, file, faults) if BROKEN in text or "\0" in text else text
+
+
+def _named(text: str, file: str, faults: Faults) -> str:
+    rows = text.split("\n")
     broken = [number for number, row in enumerate(rows, 1) if BROKEN in row or "\0" in row]
-    said = sum(not row.isascii() for row in rows)
-    if broken and 2 * len(broken) > said:
-        what = f"{len(broken)} of {len(rows)} lines; left out, convert it first: iconv -f BIG5 -t UTF-8 {file}"
+    if 2 * len(broken) > sum(not row.isascii() or "\0" in row for row in rows):
+        what = f"{len(broken)} of {len(rows) - 1} lines; the file is left out: convert it to UTF-8 first"
         faults.add("not UTF-8", file, broken[0], what)
-        return []
+        return ""
     for number in broken:
         faults.add("not UTF-8", file, number, "the line is left out")
         rows[number - 1] += BROKEN
-    return rows
+    return "\n".join(rows)
 
 
 def without_space(text: str) -> str:
@@ -168,16 +177,16 @@ def _forward(
     run: list[Piece] = []
     astray = False
     for piece in pieces:
-        if piece.order and piece.order < last.get(fascicle.work, ()):
+        if piece.first and piece.first < last.get(fascicle.work, ()):
             if not astray:
-                what = f"{piece.place} comes after {_shown(last[fascicle.work])}; left out until it runs on"
+                what = f"{piece.places[0]} comes after {_shown(last[fascicle.work])}; left out until it runs on"
                 faults.add("reference runs backwards", fascicle.file, piece.row, what)
                 yield run
                 run = []
             astray = True
             continue
         astray = False
-        last[fascicle.work] = piece.order
+        last[fascicle.work] = piece.last
         run.append(piece)
     yield run
 
@@ -186,24 +195,23 @@ def _shown(order: Order) -> str:
     return f"{order[0]:04d}{order[1]}{order[2]:02d}" if order else ""
 
 
-def _passage(pieces: Iterable[Piece], verse: bool, fascicle: Fascicle, heading: str) -> Passage | None:
-    """The pieces as one text; None where there is nothing in them."""
-    text, lines, row = "", list[tuple[int, str]](), 0
-    for piece in pieces:
-        said = without_space(piece.text)
-        if not said:
-            continue
-        text += between(text, said)
-        if not lines or lines[-1][1] != piece.place:
-            lines.append((len(text), piece.place))
-        row = row or piece.row
-        text += said + BETWEEN_VERSES * (verse and piece.text.endswith(BETWEEN_VERSES))
-    text = text.rstrip(BETWEEN_VERSES)
-    if not text:
+def _passage(pieces: Sequence[Piece], verse: bool, fascicle: Fascicle, heading: str) -> Passage | None:
+    """The pieces as one text; None where there are none."""
+    if not pieces:
         return None
-    return Passage(
-        text=text, fascicle=fascicle.number, place=lines[0][1], lines=lines, source=f"{fascicle.file}:{row}",
-        verse=verse, heading=heading,
+    texts, lines, length = list[str](), list[tuple[int, str]](), 0
+    for piece in pieces:
+        if texts and (space := between(texts[-1], piece.text)):
+            texts.append(space)
+            length += 1
+        goes_on = bool(lines) and lines[-1][1] == piece.places[0]
+        lines += zip([length + start for start in piece.starts[goes_on:]], piece.places[goes_on:], strict=True)
+        texts.append(piece.text)
+        length += len(piece.text)
+    # Not validated: a text of millions of characters would take longer so than to be read, and whoever reads it validates.
+    return Passage.model_construct(
+        text="".join(texts).rstrip(BETWEEN_VERSES), fascicle=fascicle.number, place=lines[0][1], lines=lines,
+        source=f"{fascicle.file}:{pieces[0].row}", verse=verse, heading=heading,
     )  # fmt: skip
 
 

@@ -1,34 +1,42 @@
 """Kanripo (Mandoku) files, one fascicle each.
 
-`#+KEY: value` rows head the file. `¶` ends a printed line; rows end where the file's lines do, which are half-lines in a
-verse. `<pb:KR6l0010_T_021-0104c>` begins a page, and the `¶` that follows it ends the line before: the lines of a page
-are counted by the `¶` since its mark, that one included. The page that the fascicle begins on is the header's LASTPB,
-whose `¶` are the lines that other fascicles have of it, and which lacks the mark's own.
+`#+KEY: value` rows head the file. `¶` ends a printed line; a row of the file is one, or in a verse a part of one.
+`<pb:KR6l0010_T_021-0104c>` begins a page, and the `¶` that follows it ends the line before: the lines of a page are
+counted by the `¶` since its mark, that one included. The page that the fascicle begins on is the header's LASTPB, whose
+`¶` are the lines that another fascicle has of it, and which lacks the mark's own.
 
 A file opens with its title, translators and the heading of its part, up to the first empty row, and closes with its
 title again; what follows that is of scribes. None of it is a passage.
+
+Most rows are nothing but Chinese and a `¶`. They are taken together, page by page: row by row, reading a text would
+take far longer than its conversion.
 """
 
 import re
+from itertools import accumulate
 from pathlib import Path
+from typing import Literal
 
 from upaya.corpus.texts.assembling import (
     BROKEN,
     Block,
     Fascicle,
     Imported,
+    Order,
     Piece,
     is_missing,
     passages_of,
-    rows_of,
     stated_licence,
+    text_of,
+    without_space,
 )
 from upaya.corpus.texts.faults import Faults
 from upaya.corpus.texts.passages import BETWEEN_VERSES, MISSING
 from upaya.errors import UserError
 
 _HEADER = re.compile(r"#\+(?:PROPERTY: +)?(?P<key>\w+):? +(?P<value>.*)")
-_PAGE = re.compile(r"<pb:(?P<id>[^>_]+)_(?P<edition>[^>_]+)_(?P<fascicle>\d+)-(?P<page>\d+)(?P<column>[a-z]?)>")
+_PAGE_MARK = r"<pb:[^>_]+_[^>_]+_(?P<fascicle>\d+)-(?P<page>\d+)(?P<column>[a-z]?)>"
+_PAGE = re.compile(_PAGE_MARK)
 _MARK = re.compile(r"(<pb:[^>]*>|¶)")
 _HEADING = re.compile(r"\*+ ")
 _ITEM = re.compile(r"\s+\* ")
@@ -38,7 +46,11 @@ _TAG = re.compile(r"<[^<>]*>|\[\[[^\]]*\]\]")
 _NUMERALS = "[〇一二三四五六七八九十百千]"
 _OF_FASCICLE = f"(?:卷第?{_NUMERALS}*|第{_NUMERALS}+卷|卷?[上中下])"
 _BYLINE = re.compile("[造譯述撰編著註]$")
-_PLAIN = re.compile(r"[^\s<>&\[\]*#【】（）＋\ue000-\uf8ff\U000f0000-\U0010ffff]*")
+# Characters that need no second look: no markup, no white space, nothing private, no bracket of a title.
+_PLAIN = "[^\x00-\xa0¶\u2000-\u200f\u2028-\u202f\u3000《》【】（）＋\ue000-\uf8ff\ufeff\ufffd\U000f0000-\U0010ffff]"
+_LINES = re.compile(f"(?:{_PLAIN}+¶\n)+")
+_TURN = re.compile(f"(?P<text>{_PLAIN}+)\n{_PAGE_MARK}¶\n")
+_TWO_DIGITS = [f"{number:02d}" for number in range(100)]
 
 
 def read_kanripo(what: Path) -> Imported:
@@ -48,7 +60,7 @@ def read_kanripo(what: Path) -> Imported:
         raise UserError(f"{what}: no .txt file in it; a Kanripo text is a folder of KR6l0010_001.txt, …")
     faults, fascicles, works, editions = Faults(), list[Fascicle](), dict[str, str](), dict[str, None]()
     for path in paths:
-        file = _File(path.name, rows_of(path, path.name, faults), faults)
+        file = _File(path.name, text_of(path, path.name, faults), faults)
         fascicle = file.fascicle()
         if fascicle:
             fascicles.append(fascicle)
@@ -61,21 +73,22 @@ def read_kanripo(what: Path) -> Imported:
 
 
 class _File:
-    """One file, read row by row."""
+    """One file, read from its beginning to its end."""
 
-    def __init__(self, name: str, rows: list[str], faults: Faults) -> None:
-        self.name, self.rows, self.faults = name, rows, faults
-        self.begins = next((index for index, row in enumerate(rows) if not row.startswith("#")), len(rows))
-        self.header = {
-            match["key"]: match["value"].strip() for match in map(_HEADER.match, rows[: self.begins]) if match
-        }
+    def __init__(self, name: str, text: str, faults: Faults) -> None:
+        self.name, self.text, self.faults = name, text, faults
+        self.begins = re.match(r"(?:#.*\n)*", text).end()  # type: ignore[union-attr]
+        headers = map(_HEADER.fullmatch, text[: self.begins].split("\n"))
+        self.header = {match["key"]: match["value"].strip() for match in headers if match}
         self.work = self.header.get("CBETA_ID") or self.header.get("ID") or name.partition("_")[0]
-        title = re.escape(self.header.get("TITLE", "《"))
-        self.title = re.compile(f"(?:《[^《》]+》|{title}){_OF_FASCICLE}")
-        self.page, self.line = "", 0
+        self.title = self.header.get("TITLE") or "《"
+        self.title_row = re.compile(f"(?:《[^《》]+》|{re.escape(self.title)}){_OF_FASCICLE}")
+        self.row = 1 + text.count("\n", 0, self.begins)
+        self.page: tuple[int, str] | None = None
+        self.line = 0
         self.blocks: list[Block] = []
         self.block = Block()
-        self.part = "text"  # front, text, closed
+        self.part: Literal["front", "text", "closed"] = "text"
         self.front: list[str] = []
         self.lost = False  # whether a line without reference has been named
 
@@ -86,17 +99,17 @@ class _File:
 
     def fascicle(self) -> Fascicle | None:
         """Its passages to be; None where it is no fascicle, with the reason among the faults."""
-        if not self.rows:
-            return None
-        number = self._number()
+        number = self._number() if self.text else None
         if number is None:
             return None
-        if "LASTPB" in self.header:
-            self._begin_on(self.header["LASTPB"])
-        for index in range(self.begins, len(self.rows)):
-            self._row(index + 1, self.rows[index])
+        last = self.header.get("LASTPB", "")
+        if match := _PAGE.search(last):
+            self._turn(match, 1 + last.count("¶"))
+        begins, at = self.row, self.begins
+        while at < len(self.text):
+            at = self._plain_lines(at) or self._one_row(at)
         self._end_block()
-        return Fascicle(self.work, number, self.name, self.begins + 1, self.blocks)
+        return Fascicle(self.work, number, self.name, begins, self.blocks)
 
     def _number(self) -> int | None:
         named = re.search(r"_(\d+)\.\w+$", self.name)
@@ -106,120 +119,138 @@ class _File:
             return None
         return int(said) or None  # _000 is a repository's front matter
 
-    def _begin_on(self, last: str) -> None:
-        match = _PAGE.search(last)
-        if match:
-            self.page, self.line = self._page(match), 1 + last.count("¶")
+    def _turn(self, match: re.Match[str], line: int) -> None:
+        self.page, self.line = (int(match["page"]), match["column"]), line
 
-    def _page(self, match: re.Match[str]) -> str:
-        return f"{match['page']:0>4}{match['column']}"
+    def _plain_lines(self, at: int) -> int:
+        """Take the plain lines that stand at `at`; where they end, 0 where there are none."""
+        if self.part != "text" or self.block.kind != "prose" or not self.page:
+            return 0
+        lines = _LINES.match(self.text, at)
+        if lines:
+            texts = lines[0].split("¶\n")[:-1]
+        else:
+            lines = _TURN.match(self.text, at)
+            texts = [lines["text"]] if lines else []
+        if not lines or (self.title in lines[0] and any(map(self.title_row.fullmatch, texts))):
+            return 0
+        starts = list(accumulate(map(len, texts), initial=0))[:-1]
+        self._add("".join(texts), starts, len(texts))
+        self.line += len(texts)
+        self.row += lines[0].count("\n")
+        if lines.re is _TURN:
+            self._turn(lines, 1)
+        return lines.end()
 
-    def _row(self, number: int, row: str) -> None:
-        if row.endswith("¶") and _PLAIN.fullmatch(row, 0, len(row) - 1):  # most of them
-            self._text(number, row[:-1])
-            self.line += 1
-        elif not row.strip():
-            self._empty_row()
+    def _add(self, text: str, starts: list[int], count: int) -> None:
+        """A piece of the block, of so many lines from this one."""
+        assert self.page
+        number, column = self.page
+        prefix = f"{self.work}_p{number:04d}{column}"
+        lines = _TWO_DIGITS[self.line : self.line + count]
+        if len(lines) < count:  # a page without marks between its columns
+            lines = [f"{line:02d}" for line in range(self.line, self.line + count)]
+        first, last = self._order(self.line), self._order(self.line + count - 1)
+        self.block.pieces.append(Piece(text, [prefix + line for line in lines], self.row, starts, first, last))
+
+    def _order(self, line: int) -> Order:
+        return (*self.page, line) if self.page else ()
+
+    def _one_row(self, at: int) -> int:
+        end = self.text.index("\n", at)
+        row = self.text[at:end]
+        if not row.strip():
+            if self.part == "front":
+                self._end_front()
+            self._end_block()
         elif BROKEN in row:
             self._end_block()
-            self._marks(number, "".join(_MARK.findall(row)) or "¶")
-        elif row.startswith("#"):
-            self._directive(number, row)
+            self._marks("".join(_MARK.findall(row)) or "¶")
+        elif row.startswith("#+"):
+            self._directive(row)
+        elif not row.startswith("# "):
+            self._marks(self._begun(row))
+        self.row += 1
+        return end + 1
+
+    def _directive(self, row: str) -> None:
+        word = row.split()[0]
+        if word in ("#+BEGIN_VERSE", "#+END_VERSE"):
+            self._end_block("verse" if word == "#+BEGIN_VERSE" else "prose")
         else:
+            self.faults.add("unknown markup", self.name, self.row, f"{row[:40]}; left out")
+
+    def _begun(self, row: str) -> str:
+        """A row without what says that a heading, or an item of a list, begins with it."""
+        if self.part != "closed":
             if _HEADING.match(row):
                 self._end_block("heading")
-                row = _HEADING.sub("", row, count=1)
-            elif _ITEM.match(row):
+                return _HEADING.sub("", row, count=1)
+            if _ITEM.match(row):
                 self._end_block()
-                row = _ITEM.sub("", row, count=1)
-            self._marks(number, row)
+                return _ITEM.sub("", row, count=1)
+        return row
 
-    def _empty_row(self) -> None:
-        if self.part == "front":
-            self._end_front()
-        self._end_block()
-
-    def _directive(self, number: int, row: str) -> None:
-        word = row.split()[0]
-        if word == "#+BEGIN_VERSE":
-            self._end_block("verse")
-        elif word == "#+END_VERSE":
-            self._end_block()
-        elif row.startswith("#+"):
-            self.faults.add("unknown markup", self.name, number, f"{row[:40]}; left out")
-
-    def _marks(self, number: int, row: str) -> None:
+    def _marks(self, row: str) -> None:
         for part in _MARK.split(row):
             if part == "¶":
                 self.line += 1
-            elif part.startswith("<pb:"):
-                match = _PAGE.fullmatch(part)
-                if match:
-                    self.page, self.line = self._page(match), 0
-                else:
-                    self.faults.add("no reference", self.name, number, f"{part}: no page; the last one is counted on")
-            elif part.strip():
+            elif match := _PAGE.fullmatch(part):
+                self._turn(match, 0)
+            elif part.strip() and not self._is_title(part):
                 self.line = max(self.line, 1)
-                self._text(number, self._resolved(number, part))
+                self._take(part)
 
-    def _resolved(self, number: int, text: str) -> str:
+    def _is_title(self, text: str) -> bool:
+        """Whether the fascicle's title opens or closes it here."""
+        text = text.strip()
+        begins = self.part == "text" and not self.blocks and not self.block.pieces
+        if not (self.title_row.fullmatch(text) or (begins and text.startswith("No. "))):
+            return False
+        self._end_block()
+        if self.part == "text":
+            self.part = "closed" if self.blocks else "front"
+        return True
+
+    def _take(self, text: str) -> None:
+        """A part of a printed line, without marks, as it is to be taken here."""
+        if self.part == "front":
+            self.front.append(without_space(text))
+        elif self.part == "text" and not self.page:
+            if not self.lost:
+                self.faults.add("no reference", self.name, self.row, "text before the first <pb:…>; left out")
+            self.lost = True
+        elif self.part == "text" and (text := without_space(self._resolved(text))):
+            if self.block.kind == "heading" and "。" in text:
+                self._end_block()
+            self._add(text + BETWEEN_VERSES * (self.block.kind == "verse"), [0], 1)
+
+    def _resolved(self, text: str) -> str:
         """Without markup; a character that there is none for is MISSING."""
 
         def missing(match: re.Match[str]) -> str:
-            self.faults.add("missing gaiji", self.name, number, f"{match[0]} → {MISSING}")
+            self.faults.add("missing gaiji", self.name, self.row, f"{match[0]}, {MISSING} in its place")
             return MISSING
 
         def unknown(match: re.Match[str]) -> str:
-            self.faults.add("unknown markup", self.name, number, f"{match[0]}; left out")
+            self.faults.add("unknown markup", self.name, self.row, f"{match[0]}; left out")
             return ""
 
-        if self.part == "closed" or text.startswith("No. "):
-            return text
-        text = _APPARATUS.sub(unknown, _TAG.sub(unknown, text))
-        text = _GAIJI.sub(missing, text)
+        text = _GAIJI.sub(missing, _APPARATUS.sub(unknown, _TAG.sub(unknown, text)))
         for character in filter(is_missing, text):
-            self.faults.add("missing gaiji", self.name, number, f"U+{ord(character):04X} → {MISSING}")
-            text = text.replace(character, MISSING)
-        return text
+            self.faults.add("missing gaiji", self.name, self.row, f"U+{ord(character):04X}, {MISSING} in its place")
+        return "".join(MISSING if is_missing(character) else character for character in text)
 
-    def _text(self, number: int, text: str) -> None:
-        """A part of a printed line, without marks."""
-        if not text:
-            return
-        opens = self.title.fullmatch(text.strip())
-        if opens or (self.part == "text" and not self.blocks and not self.block.pieces and text.startswith("No. ")):
-            self._end_block()
-            self.part = "closed" if self.part == "text" and self.blocks else "front"
-            self.front = []
-        elif self.part == "front":
-            self.front.append(text)
-        elif self.part == "text":
-            self._piece(number, text)
-
-    def _piece(self, number: int, text: str) -> None:
-        if not self.page:
-            if not self.lost:
-                self.faults.add("no reference", self.name, number, "text before the first <pb:…>; left out")
-            self.lost = True
-            return
-        if self.block.kind == "heading" and "。" in text:
-            self._end_block()
-        if self.block.kind == "verse":
-            text += BETWEEN_VERSES
-        place = f"{self.work}_p{self.page}{self.line:02d}"
-        page, column = (self.page[:-1], self.page[-1]) if self.page[-1].isalpha() else (self.page, "")
-        self.block.pieces.append(Piece(place, (int(page), column, self.line), text, number))
-
-    def _end_block(self, kind: str = "prose") -> None:
+    def _end_block(self, kind: Literal["prose", "verse", "heading"] = "prose") -> None:
         """The block is whole, and what comes is of that kind."""
         if self.block.pieces:
             self.blocks.append(self.block)
-        self.block = Block(kind)  # type: ignore[arg-type]
+        self.block = Block(kind)
 
     def _end_front(self) -> None:
         """The heading of a fascicle's part stands below the last of those who wrote and translated it."""
         bylines = [index for index, line in enumerate(self.front) if _BYLINE.search(line)]
         heading = "".join(self.front[bylines[-1] + 1 :]) if bylines else ""
         if heading:
-            self.blocks.append(Block("heading", [Piece("", (), heading, 0)]))
+            self.blocks.append(Block("heading", [Piece(heading, [""], self.row)]))
         self.part, self.front = "text", []
