@@ -5,13 +5,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from upaya.corpus.texts.faults import Faults
 from upaya.corpus.texts.passages import BETWEEN_VERSES, Passage
 
 BROKEN = "\ufffd"  # stands in a row that is no UTF-8
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")  # another font shows another character there, or none
 _SPACE = re.compile(r"\s+")
 _REFERENCE = re.compile(r"(?P<page>\d+)(?P<column>[a-z]?)(?P<line>\d\d)")
 _LICENCE = re.compile(r"licen[cs]e|\bCC[ -](BY|0)|public[ -]domain|copyright|著作權|授權", re.IGNORECASE)
@@ -20,8 +21,7 @@ _LICENCE = re.compile(r"licen[cs]e|\bCC[ -](BY|0)|public[ -]domain|copyright|著
 Order = tuple[int, str, int] | tuple[()]  # page, column, line
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """What one paragraph has of one printed line, or of several that follow each other on a page.
 
     Attributes:
@@ -129,11 +129,6 @@ def order_of(reference: str) -> tuple[int, str, int] | None:
     return (int(match["page"]), match["column"], int(match["line"])) if match else None
 
 
-def is_missing(character: str) -> bool:
-    """Whether a character is of a private use area: another font shows another one, or none."""
-    return unicodedata.category(character) == "Co"
-
-
 def passages_of(fascicles: Iterable[Fascicle], faults: Faults) -> list[Passage]:
     """The passages of fascicles, in the order of their works and numbers.
 
@@ -205,10 +200,10 @@ def _passage(pieces: Sequence[Piece], verse: bool, fascicle: Fascicle, heading: 
             texts.append(space)
             length += 1
         goes_on = bool(lines) and lines[-1][1] == piece.places[0]
-        lines += zip([length + start for start in piece.starts[goes_on:]], piece.places[goes_on:], strict=True)
+        lines += zip(map(length.__add__, piece.starts[goes_on:]), piece.places[goes_on:], strict=True)
         texts.append(piece.text)
         length += len(piece.text)
-    # Not validated: a text of millions of characters would take longer so than to be read, and whoever reads it validates.
+    # Not validated: that would take longer than all the rest, and who reads a passage validates it.
     return Passage.model_construct(
         text="".join(texts).rstrip(BETWEEN_VERSES), fascicle=fascicle.number, place=lines[0][1], lines=lines,
         source=f"{fascicle.file}:{pieces[0].row}", verse=verse, heading=heading,

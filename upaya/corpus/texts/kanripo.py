@@ -19,12 +19,11 @@ from typing import Literal
 
 from upaya.corpus.texts.assembling import (
     BROKEN,
+    PRIVATE,
     Block,
     Fascicle,
     Imported,
-    Order,
     Piece,
-    is_missing,
     passages_of,
     stated_licence,
     text_of,
@@ -46,10 +45,9 @@ _TAG = re.compile(r"<[^<>]*>|\[\[[^\]]*\]\]")
 _NUMERALS = "[〇一二三四五六七八九十百千]"
 _OF_FASCICLE = f"(?:卷第?{_NUMERALS}*|第{_NUMERALS}+卷|卷?[上中下])"
 _BYLINE = re.compile("[造譯述撰編著註]$")
-# Characters that need no second look: no markup, no white space, nothing private, no bracket of a title.
-_PLAIN = "[^\x00-\xa0¶\u2000-\u200f\u2028-\u202f\u3000《》【】（）＋\ue000-\uf8ff\ufeff\ufffd\U000f0000-\U0010ffff]"
-_LINES = re.compile(f"(?:{_PLAIN}+¶\n)+")
-_TURN = re.compile(f"(?P<text>{_PLAIN}+)\n{_PAGE_MARK}¶\n")
+# Characters that need no second look: Chinese and its marks, none of them white space, markup or a title's bracket.
+_PLAIN = "[\u3001\u3002\u300c-\u300f\u3400-\u9fff！，：；？]"
+_LINES = re.compile(f"(?P<lines>(?:{_PLAIN}++¶\n)*+)(?:(?P<last>{_PLAIN}++)\n{_PAGE_MARK}¶\n)?")
 _TWO_DIGITS = [f"{number:02d}" for number in range(100)]
 
 
@@ -126,21 +124,23 @@ class _File:
         """Take the plain lines that stand at `at`; where they end, 0 where there are none."""
         if self.part != "text" or self.block.kind != "prose" or not self.page:
             return 0
-        lines = _LINES.match(self.text, at)
-        if lines:
-            texts = lines[0].split("¶\n")[:-1]
-        else:
-            lines = _TURN.match(self.text, at)
-            texts = [lines["text"]] if lines else []
-        if not lines or (self.title in lines[0] and any(map(self.title_row.fullmatch, texts))):
+        match = _LINES.match(self.text, at)
+        if not match or match.end() == at:
             return 0
-        starts = list(accumulate(map(len, texts), initial=0))[:-1]
-        self._add("".join(texts), starts, len(texts))
-        self.line += len(texts)
-        self.row += lines[0].count("\n")
-        if lines.re is _TURN:
-            self._turn(lines, 1)
-        return lines.end()
+        texts = match["lines"].split("¶\n")
+        texts[-1:] = [match["last"]] if match["last"] else []
+        text = "".join(texts)
+        if self.title in text and any(map(self.title_row.fullmatch, texts)):
+            return 0
+        starts = list(accumulate(map(len, texts[:-1]), initial=0))
+        self._add(text, starts, len(texts))
+        self.row += len(texts)
+        if match["last"]:
+            self._turn(match, 1)
+            self.row += 1
+        else:
+            self.line += len(texts)
+        return match.end()
 
     def _add(self, text: str, starts: list[int], count: int) -> None:
         """A piece of the block, of so many lines from this one."""
@@ -150,16 +150,14 @@ class _File:
         lines = _TWO_DIGITS[self.line : self.line + count]
         if len(lines) < count:  # a page without marks between its columns
             lines = [f"{line:02d}" for line in range(self.line, self.line + count)]
-        first, last = self._order(self.line), self._order(self.line + count - 1)
-        self.block.pieces.append(Piece(text, [prefix + line for line in lines], self.row, starts, first, last))
-
-    def _order(self, line: int) -> Order:
-        return (*self.page, line) if self.page else ()
+        places = [prefix + line for line in lines]
+        last = (number, column, self.line + count - 1)
+        self.block.pieces.append(Piece(text, places, self.row, starts, (number, column, self.line), last))
 
     def _one_row(self, at: int) -> int:
         end = self.text.index("\n", at)
-        row = self.text[at:end]
-        if not row.strip():
+        row = self.text[at:end].rstrip()
+        if not row:
             if self.part == "front":
                 self._end_front()
             self._end_block()
@@ -229,7 +227,8 @@ class _File:
         """Without markup; a character that there is none for is MISSING."""
 
         def missing(match: re.Match[str]) -> str:
-            self.faults.add("missing gaiji", self.name, self.row, f"{match[0]}, {MISSING} in its place")
+            shown = match[0] if len(match[0]) > 1 else f"U+{ord(match[0]):04X}"
+            self.faults.add("missing gaiji", self.name, self.row, f"{shown}, {MISSING} in its place")
             return MISSING
 
         def unknown(match: re.Match[str]) -> str:
@@ -237,9 +236,7 @@ class _File:
             return ""
 
         text = _GAIJI.sub(missing, _APPARATUS.sub(unknown, _TAG.sub(unknown, text)))
-        for character in filter(is_missing, text):
-            self.faults.add("missing gaiji", self.name, self.row, f"U+{ord(character):04X}, {MISSING} in its place")
-        return "".join(MISSING if is_missing(character) else character for character in text)
+        return PRIVATE.sub(missing, text)
 
     def _end_block(self, kind: Literal["prose", "verse", "heading"] = "prose") -> None:
         """The block is whole, and what comes is of that kind."""
