@@ -143,7 +143,30 @@ class ReasoningGymSource(Rows):
     config: dict[str, Any] = Field(default_factory=dict)
 
 
-AnySource = Annotated[CorpusSource | FileSource | HuggingFaceSource | ReasoningGymSource, Field(discriminator="type")]
+class TextSource(Declared):
+    """An imported text (docs/texts.md) to pre-train on; it has no questions."""
+
+    type: Literal["text"]
+    text: BelowData = Field(description="the import's folder: texts/T27n1545")
+    lines: int | None = Field(default=None, gt=0, description="how many lines of it; all where neither is given")
+    share: float | None = Field(
+        default=None, gt=0, lt=1, description="of all lines to pre-train on, those of the other sources included"
+    )
+    length: int = Field(default=128, ge=16, description="characters that a line has at most")
+    script: Literal["traditional", "as written"] = Field(
+        default="traditional", description="`as written` where OpenCC shall change nothing"
+    )
+
+    @model_validator(mode="after")
+    def one_measure(self) -> Self:
+        if self.lines is not None and self.share is not None:
+            raise ValueError("`lines` and `share` both say how much of it; leave one out")
+        return self
+
+
+AnySource = Annotated[
+    CorpusSource | FileSource | HuggingFaceSource | ReasoningGymSource | TextSource, Field(discriminator="type")
+]
 
 
 class QuestionParams(Declared):

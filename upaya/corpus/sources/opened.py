@@ -9,12 +9,14 @@ from upaya.corpus.sources.files import file_rows
 from upaya.corpus.sources.huggingface import huggingface_rows
 from upaya.corpus.sources.reasoning_gym import reasoning_gym_rows
 from upaya.corpus.sources.rows import RowSource
+from upaya.corpus.sources.text import ImportedText
 from upaya.declared.questions import (
     AnySource,
     CorpusSource,
     FileSource,
     HuggingFaceSource,
     ReasoningGymSource,
+    TextSource,
 )
 
 
@@ -30,3 +32,5 @@ def opened(name: str, declared: AnySource, data: Path, seed: int) -> Source:
         case ReasoningGymSource():
             origin = f"reasoning-gym {declared.version}, {declared.dataset}"
             return RowSource(name, declared, origin, reasoning_gym_rows(name, declared))
+        case TextSource():
+            return ImportedText(name, declared, data, seed)

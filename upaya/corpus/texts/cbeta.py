@@ -1,7 +1,7 @@
 """CBETA's TEI files (P5, P5a, P5b): a file holds a fascicle, or a work with its fascicles.
 
 `<lb n="0104c05" ed="T"/>` begins a printed line, `<milestone unit="juan" n="21"/>` or `<cb:juan fun="open" n="021">` a
-fascicle. Of an apparatus entry the reading of the edition (`lem`) is taken, of a correction `corr`; notes, the table of
+fascicle, which ends with the next or with `fun="close"`. Of an apparatus entry the reading of the edition (`lem`) is taken, of a correction `corr`; notes, the table of
 contents (`mulu`), translators, titles of fascicles and words in other languages are left out. A character outside the
 encoding is `<g ref="#CB00001"/>`: its Unicode, or else its normalised form, stands in the header's charDecl.
 
@@ -33,34 +33,15 @@ from upaya.corpus.texts.passages import BETWEEN_VERSES, MISSING
 from upaya.errors import UserError
 
 # Each of these is a paragraph of its own.
-_BLOCKS = {
-    "p",
-    "ab",
-    "lg",
-    "item",
-    "cell",
-    "row",
-    "list",
-    "table",
-    "div",
-    "sp",
-    "dialog",
-    "event",
-    "entry",
-    "form",
-    "def",
-}
-_HEADINGS = {"head"}
-_LEFT_OUT = {
-    "back", "byline", "docNumber", "figure", "graphic", "juan", "jhead", "mulu", "note", "rdg", "reg", "sic", "teiHeader",
-    "trailer", "fw", "del",
-}  # fmt: skip
-_THROUGH = {
-    "TEI", "TEI.2", "text", "group", "front", "body", "div1", "div2", "div3", "div4", "div5", "l", "app", "lem", "choice",
-    "corr", "orig", "seg", "hi", "term", "name", "persName", "placeName", "foreign", "ref", "ptr", "anchor", "supplied",
-    "unclear", "space", "caesura", "pb", "cb", "lb", "milestone", "tt", "t", "yin", "zi", "sg", "quote", "q", "title", "date",
-    "num", "formula", "label", "emph", "g", "jl_title", "jl_juan", "jl_byline", "docTitle", "titlePage", "add", "gap", "lang",
-}  # fmt: skip
+_BLOCKS = frozenset(["p", "ab", "lg", "item", "cell", "row", "list", "table", "div", "sp", "dialog", "event", "entry", "form", "def"])
+_HEADINGS = frozenset(["head"])
+_LEFT_OUT = frozenset(
+    ["back", "byline", "del", "docNumber", "figure", "fw", "graphic", "jhead", "juan", "mulu", "note", "rdg", "reg", "sic", "teiHeader", "trailer"]
+)
+# What is read as if it were not there, and what begins something (lb, milestone).
+_THROUGH = frozenset(
+    ["TEI", "TEI.2", "text", "group", "front", "body", "titlePage", "docTitle", "title", "div1", "div2", "div3", "div4", "div5", "l", "app", "lem", "choice", "corr", "orig", "add", "seg", "hi", "emph", "term", "name", "persName", "placeName", "foreign", "lang", "ref", "ptr", "anchor", "supplied", "unclear", "gap", "space", "caesura", "pb", "cb", "lb", "milestone", "tt", "t", "yin", "zi", "sg", "quote", "q", "date", "num", "formula", "label", "g", "jl_title", "jl_juan", "jl_byline"]
+)
 _CHINESE = ("", "zh", "chi", "lzh")
 _SCALAR = re.compile(r"U\+([0-9A-Fa-f]{4,6})")
 
@@ -196,7 +177,8 @@ class _File:
         self.fascicles: list[Fascicle] = []
         self.block = Block()
         self.verses = 0  # lg and l that are open
-        self.lost = False
+        self.lost = False  # whether text without reference has been named
+        self.closed = False  # after a fascicle's closing title: what follows is of scribes
 
     def read(self) -> None:
         for what, node in _events(self.root):
@@ -215,7 +197,10 @@ class _File:
         self.row = element.sourceline or self.row
         if name == "lb":
             self._line(element)
-        elif (name == "milestone" and element.get("unit") in ("juan", "卷")) or (name == "juan" and element.get("fun", "open") == "open"):
+        elif name == "juan" and element.get("fun") == "close":
+            self._end_block()
+            self.closed = True
+        elif name == "juan" or (name == "milestone" and element.get("unit") in ("juan", "卷")):
             self._fascicle(element.get("n", ""))
         elif name in ("lg", "l"):
             if not self.verses:
@@ -256,6 +241,7 @@ class _File:
         self.place, self.order = f"{self.work}_p{number}", order
 
     def _fascicle(self, said: str) -> None:
+        self.closed = False
         if not said.isdecimal() or int(said) < 1:
             self.faults.add(
                 "no fascicle number", self.name, self.row, f"{said!r}; taken as more of fascicle {self.number}"
@@ -282,7 +268,7 @@ class _File:
 
     def _text(self, said: str) -> None:
         text = without_space(said)
-        if not text:
+        if not text or self.closed:
             return
         for character in PRIVATE.findall(text):
             self.faults.add("missing gaiji", self.name, self.row, f"U+{ord(character):04X}, {MISSING} in its place")

@@ -99,19 +99,19 @@ class Manifest(Declared):
 
 
 def write_passages(
-    folder: Path, passages: Sequence[Passage], faults: Sequence[str], within: Path, **said: object
+    folder: Path, passages: Sequence[Passage], named_faults: Sequence[str], within: Path, **said: object
 ) -> Manifest:
     """An import as a whole, or nothing of it, in place of one that is there.
 
     Args:
         folder: directly in `within`.
-        faults: a line each.
+        named_faults: a line each.
         said: the manifest's fields but `counts` and `sha256`.
     """
     with replacing(folder, within=within) as partial:
         partial.mkdir(parents=True)
         write_text(partial / PASSAGES, "".join(dumps(passage.model_dump()) + "\n" for passage in passages))
-        write_text(partial / FAULTS, "".join(line + "\n" for line in faults))
+        write_text(partial / FAULTS, "".join(line + "\n" for line in named_faults))
         sha256 = sha256_file(partial / PASSAGES)
         manifest = validated(Manifest, {**said, "counts": _counts(passages), "sha256": sha256}, str(folder / MANIFEST))
         write_json(partial / MANIFEST, manifest.model_dump())
