@@ -7,7 +7,7 @@ or wrong in one, and only a reader knows: each is shown with its places.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,8 +65,8 @@ def audit_script(name_or_folder: str, most_places: int) -> None:
         console.print(table)
     characters = sum(len(passage.text) for passage in passages)
     console.print(
-        f"{len(passages)} passages, {characters} characters: {len(found)} findings. What is wrong becomes an entry of the "
-        f'dictionary in {OPENCC}, the longest word that tells it apart: `"乾闥婆": "乾闼婆"`',
+        f"{len(passages)} passages, {characters} characters: {len(found)} findings. What is wrong becomes an entry of "
+        f'the dictionary in {OPENCC}, the longest word that tells it apart: `"乾闥婆": "乾闼婆"`',
         markup=False,
     )
 
@@ -114,6 +114,7 @@ class _Survey:
                     if converter.simplify(old) != new:
                         self.as_in_terms[old].add(new)
         self.of: Counter[str] = Counter()
+        self.of_terms: Counter[str] = Counter()
         self.ways: Counter[tuple[str, str]] = Counter()
         self.places: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         self.broken_terms: dict[tuple[str, str], ScriptFinding] = {}
@@ -133,8 +134,9 @@ class _Survey:
                 self.places[pair].append(self._place(passage, offset))
         for match in self.pattern.finditer(text):
             term, became = match[0], simplified[match.start() : match.end()]
+            self.of_terms[term] += 1
             if became != self.terms[term]:
-                finding = ScriptFinding("against the dictionary", term, became, of=text.count(term))
+                finding = ScriptFinding("against the dictionary", term, became)
                 self._noted(self.broken_terms.setdefault((term, became), finding), passage, match.start())
 
     def _noted(self, finding: ScriptFinding, passage: Passage, offset: int) -> None:
@@ -149,7 +151,8 @@ class _Survey:
         ways: dict[str, list[str]] = defaultdict(list)
         for before, after in self.ways:
             ways[before].append(after)
-        yield from self.broken_terms.values()
+        for finding in self.broken_terms.values():
+            yield replace(finding, of=self.of_terms[finding.before])
         yield from self._characters("against the dictionary", self._unlike_terms(ways))
         several = [(old, new) for old, news in ways.items() if len(news) > 1 for new in news]
         yield from self._characters("in more than one way", several, rarest_first=True)

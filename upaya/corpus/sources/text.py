@@ -32,8 +32,8 @@ class ImportedText:
         """So many lines, drawn by the seed, in the text's order. Raises UserError where there are fewer."""
         if count > len(self.lines):
             raise UserError(
-                f"{self.name}: {count} lines are declared of {self.declared.text}, which has {len(self.lines)} of at most "
-                f"{self.declared.length} characters: fewer `lines`, a smaller `share`, or shorter ones (`length`)"
+                f"{self.name}: {count} lines are declared of {self.declared.text}, which has {len(self.lines)} of at "
+                f"most {self.declared.length} characters: fewer `lines`, a smaller `share`, or shorter ones (`length`)"
             )
         drawn = random.Random(f"{self.seed}/{self.name}/lines").sample(range(len(self.lines)), count)
         return (self.lines[index] for index in sorted(drawn))

@@ -1,9 +1,10 @@
 """CBETA's TEI files (P5, P5a, P5b): a file holds a fascicle, or a work with its fascicles.
 
 `<lb n="0104c05" ed="T"/>` begins a printed line, `<milestone unit="juan" n="21"/>` or `<cb:juan fun="open" n="021">` a
-fascicle, which ends with the next or with `fun="close"`. Of an apparatus entry the reading of the edition (`lem`) is taken, of a correction `corr`; notes, the table of
-contents (`mulu`), translators, titles of fascicles and words in other languages are left out. A character outside the
-encoding is `<g ref="#CB00001"/>`: its Unicode, or else its normalised form, stands in the header's charDecl.
+fascicle, which ends with the next or with `fun="close"`. Of an apparatus entry the edition's reading (`lem`) is taken,
+of a correction `corr`; notes, the table of contents (`mulu`), translators, titles of fascicles and words in other
+languages are left out. A character outside the encoding is `<g ref="#CB00001"/>`: its Unicode, or else its normalised
+form, stands in the header's charDecl.
 
 Elements are known by their names without namespace. Entities are not expanded and nothing is fetched.
 """
@@ -32,16 +33,21 @@ from upaya.corpus.texts.faults import Faults
 from upaya.corpus.texts.passages import BETWEEN_VERSES, MISSING
 from upaya.errors import UserError
 
+
+def _names(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
 # Each of these is a paragraph of its own.
-_BLOCKS = frozenset(["p", "ab", "lg", "item", "cell", "row", "list", "table", "div", "sp", "dialog", "event", "entry", "form", "def"])
-_HEADINGS = frozenset(["head"])
-_LEFT_OUT = frozenset(
-    ["back", "byline", "del", "docNumber", "figure", "fw", "graphic", "jhead", "juan", "mulu", "note", "rdg", "reg", "sic", "teiHeader", "trailer"]
-)
+_BLOCKS = _names("p ab lg item cell row list table div sp dialog event entry form def")
+_HEADINGS = _names("head")
+_LEFT_OUT = _names("back byline del docNumber figure fw graphic jhead juan mulu note rdg reg sic teiHeader trailer")
 # What is read as if it were not there, and what begins something (lb, milestone).
-_THROUGH = frozenset(
-    ["TEI", "TEI.2", "text", "group", "front", "body", "titlePage", "docTitle", "title", "div1", "div2", "div3", "div4", "div5", "l", "app", "lem", "choice", "corr", "orig", "add", "seg", "hi", "emph", "term", "name", "persName", "placeName", "foreign", "lang", "ref", "ptr", "anchor", "supplied", "unclear", "gap", "space", "caesura", "pb", "cb", "lb", "milestone", "tt", "t", "yin", "zi", "sg", "quote", "q", "date", "num", "formula", "label", "g", "jl_title", "jl_juan", "jl_byline"]
-)
+_THROUGH = _names("""
+    TEI TEI.2 text group front body titlePage docTitle title div1 div2 div3 div4 div5 l app lem choice corr orig add seg
+    hi emph term name persName placeName foreign lang ref ptr anchor supplied unclear gap space caesura pb cb lb
+    milestone tt t yin zi sg quote q date num formula label g jl_title jl_juan jl_byline
+""")
 _CHINESE = ("", "zh", "chi", "lzh")
 _SCALAR = re.compile(r"U\+([0-9A-Fa-f]{4,6})")
 
