@@ -1,9 +1,11 @@
 """What the importers share: files to rows, and the parts of printed lines to passages."""
 
+import gc
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -25,19 +27,18 @@ class Piece(NamedTuple):
     """What one paragraph has of one printed line, or of several that follow each other on a page.
 
     Attributes:
-        text: as in a passage, without needless white space and not empty.
-        places: the lines' references.
-        starts: where in the text each of them begins.
-        first, last: the order of the first and the last reference.
+        lines: where in the paragraph each printed line begins, and its reference; none for more of the line before.
+        start: where in the paragraph the piece begins.
         row: the input file's line.
+        first, last: the order of the first and the last reference.
     """
 
     text: str
-    places: Sequence[str]
+    lines: list[tuple[int, str]]
+    start: int
     row: int
-    starts: Sequence[int] = (0,)
-    first: Order = ()
-    last: Order = ()
+    first: Order
+    last: Order
 
 
 @dataclass
@@ -46,6 +47,32 @@ class Block:
 
     kind: Literal["prose", "verse", "heading"] = "prose"
     pieces: list[Piece] = field(default_factory=list)
+    length: int = 0
+    place: str = ""  # of its last line
+
+    def add(
+        self, text: str, starts: Iterable[int], places: Sequence[str], row: int, first: Order = (), last: Order = ()
+    ) -> None:
+        """A piece, `text` being as in a passage: without needless white space, and not empty.
+
+        Args:
+            starts, places: of the printed lines in it, in `text` and as references.
+        """
+        if self.pieces and (space := between(self.pieces[-1].text, text)):
+            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + space)
+            self.length += len(space)
+        lines = list(zip(map(self.length.__add__, starts), places, strict=True))
+        if places[0] == self.place:
+            del lines[0]
+        self.pieces.append(Piece(text, lines, self.length, row, first, last))
+        self.length += len(text)
+        self.place = places[-1]
+
+    def end_verse(self) -> None:
+        """What comes next is another verse."""
+        if self.pieces and not self.pieces[-1].text.endswith(BETWEEN_VERSES):
+            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + BETWEEN_VERSES)
+            self.length += len(BETWEEN_VERSES)
 
     @property
     def text(self) -> str:
@@ -166,23 +193,23 @@ def _passages_of_one(fascicle: Fascicle, last: dict[str, Order], faults: Faults)
 
 
 def _forward(
-    pieces: Iterable[Piece], fascicle: Fascicle, last: dict[str, Order], faults: Faults
+    pieces: Sequence[Piece], fascicle: Fascicle, last: dict[str, Order], faults: Faults
 ) -> Iterator[list[Piece]]:
     """Runs of pieces whose references run forwards."""
     run: list[Piece] = []
-    astray = False
+    reached, astray = last.get(fascicle.work, ()), False
     for piece in pieces:
-        if piece.first and piece.first < last.get(fascicle.work, ()):
+        if piece.first and piece.first < reached:
             if not astray:
-                what = f"{piece.places[0]} comes after {_shown(last[fascicle.work])}; left out until it runs on"
+                what = f"after {_shown(reached)} comes {_shown(piece.first)}; left out until it runs on"
                 faults.add("reference runs backwards", fascicle.file, piece.row, what)
                 yield run
                 run = []
             astray = True
             continue
-        astray = False
-        last[fascicle.work] = piece.last
+        astray, reached = False, piece.last
         run.append(piece)
+    last[fascicle.work] = reached
     yield run
 
 
@@ -194,20 +221,32 @@ def _passage(pieces: Sequence[Piece], verse: bool, fascicle: Fascicle, heading: 
     """The pieces as one text; None where there are none."""
     if not pieces:
         return None
-    texts, lines, length = list[str](), list[tuple[int, str]](), 0
-    for piece in pieces:
-        if texts and (space := between(texts[-1], piece.text)):
-            texts.append(space)
-            length += 1
-        goes_on = bool(lines) and lines[-1][1] == piece.places[0]
-        lines += zip(map(length.__add__, piece.starts[goes_on:]), piece.places[goes_on:], strict=True)
-        texts.append(piece.text)
-        length += len(piece.text)
+    begins = pieces[0].start
+    lines = [line for piece in pieces for line in piece.lines]
+    if begins:  # a part of a paragraph: what stood before it is left out
+        lines = [(start - begins, place) for start, place in lines]
     # Not validated: that would take longer than all the rest, and who reads a passage validates it.
     return Passage.model_construct(
-        text="".join(texts).rstrip(BETWEEN_VERSES), fascicle=fascicle.number, place=lines[0][1], lines=lines,
-        source=f"{fascicle.file}:{pieces[0].row}", verse=verse, heading=heading,
+        text="".join([piece.text for piece in pieces]).rstrip(BETWEEN_VERSES + " "), fascicle=fascicle.number,
+        place=lines[0][1], lines=lines, source=f"{fascicle.file}:{pieces[0].row}", verse=verse, heading=heading,
     )  # fmt: skip
+
+
+def uncollected(read: Callable[[Path], Imported]) -> Callable[[Path], Imported]:
+    """An importer that Python's collector of cycles does not interrupt: it would walk through all lines read so far,
+    again and again, and there are no cycles among them."""
+
+    @wraps(read)
+    def reading(what: Path) -> Imported:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return read(what)
+        finally:
+            if collecting:
+                gc.enable()
+
+    return reading
 
 
 def stated_licence(folder: Path) -> str:

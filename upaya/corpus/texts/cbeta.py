@@ -23,14 +23,14 @@ from upaya.corpus.texts.assembling import (
     Fascicle,
     Imported,
     Order,
-    Piece,
     order_of,
     passages_of,
     stated_licence,
+    uncollected,
     without_space,
 )
 from upaya.corpus.texts.faults import Faults
-from upaya.corpus.texts.passages import BETWEEN_VERSES, MISSING
+from upaya.corpus.texts.passages import MISSING
 from upaya.errors import UserError
 
 
@@ -60,6 +60,7 @@ class _Gaiji:
     composition: str
 
 
+@uncollected
 def read_cbeta(what: Path) -> Imported:
     """The TEI files below a folder, or one. Raises UserError where there is none."""
     folder, paths = (what.parent, [what]) if what.is_file() else (what, sorted(what.rglob("*.xml")))
@@ -283,12 +284,11 @@ class _File:
                 self.faults.add("no reference", self.name, self.row, "text before the first <lb>; left out")
             self.lost = True
             return
-        self.block.pieces.append(Piece(PRIVATE.sub(MISSING, text), [self.place], self.row, [0], self.order, self.order))
+        self.block.add(PRIVATE.sub(MISSING, text), (0,), [self.place], self.row, self.order, self.order)
 
     def _between_verses(self) -> None:
-        pieces = self.block.pieces
-        if self.verses and pieces and not pieces[-1].text.endswith(BETWEEN_VERSES):
-            pieces[-1] = pieces[-1]._replace(text=pieces[-1].text + BETWEEN_VERSES)
+        if self.verses:
+            self.block.end_verse()
 
     def _end_block(self, kind: Literal["prose", "verse", "heading"] = "prose") -> None:
         if self.block.pieces:

@@ -13,6 +13,7 @@ take far longer than its conversion.
 """
 
 import re
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
@@ -23,10 +24,10 @@ from upaya.corpus.texts.assembling import (
     Block,
     Fascicle,
     Imported,
-    Piece,
     passages_of,
     stated_licence,
     text_of,
+    uncollected,
     without_space,
 )
 from upaya.corpus.texts.faults import Faults
@@ -48,9 +49,11 @@ _BYLINE = re.compile("[造譯述撰編著註]$")
 # Characters that need no second look: Chinese and its marks, none of them white space, markup or a title's bracket.
 _PLAIN = "[\u3001\u3002\u300c-\u300f\u3400-\u9fff！，：；？]"
 _LINES = re.compile(f"(?P<lines>(?:{_PLAIN}++¶\n)*+)(?:(?P<last>{_PLAIN}++)\n{_PAGE_MARK}¶\n)?")
+_VERSE = re.compile(f"(?:{_PLAIN}|　)++")
 _TWO_DIGITS = [f"{number:02d}" for number in range(100)]
 
 
+@uncollected
 def read_kanripo(what: Path) -> Imported:
     """The Kanripo files in a folder, or one. Raises UserError where there is none."""
     folder, paths = (what.parent, [what]) if what.is_file() else (what, sorted(what.glob("*.txt")))
@@ -105,7 +108,11 @@ class _File:
             self._turn(match, 1 + last.count("¶"))
         begins, at = self.row, self.begins
         while at < len(self.text):
-            at = self._plain_lines(at) or self._one_row(at)
+            if self.text[at] == "\n":
+                self._empty_row()
+                at += 1
+            else:
+                at = self._plain_lines(at) or self._one_row(at)
         self._end_block()
         return Fascicle(self.work, number, self.name, begins, self.blocks)
 
@@ -132,8 +139,7 @@ class _File:
         text = "".join(texts)
         if self.title in text and any(map(self.title_row.fullmatch, texts)):
             return 0
-        starts = list(accumulate(map(len, texts[:-1]), initial=0))
-        self._add(text, starts, len(texts))
+        self._add(text, accumulate(map(len, texts[:-1]), initial=0), len(texts))
         self.row += len(texts)
         if match["last"]:
             self._turn(match, 1)
@@ -142,7 +148,7 @@ class _File:
             self.line += len(texts)
         return match.end()
 
-    def _add(self, text: str, starts: list[int], count: int) -> None:
+    def _add(self, text: str, starts: Iterable[int], count: int) -> None:
         """A piece of the block, of so many lines from this one."""
         assert self.page
         number, column = self.page
@@ -150,17 +156,17 @@ class _File:
         lines = _TWO_DIGITS[self.line : self.line + count]
         if len(lines) < count:  # a page without marks between its columns
             lines = [f"{line:02d}" for line in range(self.line, self.line + count)]
-        places = [prefix + line for line in lines]
-        last = (number, column, self.line + count - 1)
-        self.block.pieces.append(Piece(text, places, self.row, starts, (number, column, self.line), last))
+        first, last = (number, column, self.line), (number, column, self.line + count - 1)
+        self.block.add(text, starts, [prefix + line for line in lines], self.row, first, last)
 
     def _one_row(self, at: int) -> int:
         end = self.text.index("\n", at)
         row = self.text[at:end].rstrip()
         if not row:
-            if self.part == "front":
-                self._end_front()
-            self._end_block()
+            self._empty_row()
+            return end + 1
+        if row == "¶":
+            self.line += 1
         elif BROKEN in row:
             self._end_block()
             self._marks("".join(_MARK.findall(row)) or "¶")
@@ -170,6 +176,12 @@ class _File:
             self._marks(self._begun(row))
         self.row += 1
         return end + 1
+
+    def _empty_row(self) -> None:
+        if self.part == "front":
+            self._end_front()
+        self._end_block()
+        self.row += 1
 
     def _directive(self, row: str) -> None:
         word = row.split()[0]
@@ -202,6 +214,8 @@ class _File:
     def _is_title(self, text: str) -> bool:
         """Whether the fascicle's title opens or closes it here."""
         text = text.strip()
+        if not text.startswith(("《", "No. ", self.title)):
+            return False
         begins = self.part == "text" and not self.blocks and not self.block.pieces
         if not (self.title_row.fullmatch(text) or (begins and text.startswith("No. "))):
             return False
@@ -221,10 +235,12 @@ class _File:
         elif self.part == "text" and (text := without_space(self._resolved(text))):
             if self.block.kind == "heading" and "。" in text:
                 self._end_block()
-            self._add(text + BETWEEN_VERSES * (self.block.kind == "verse"), [0], 1)
+            self._add(text + BETWEEN_VERSES * (self.block.kind == "verse"), (0,), 1)
 
     def _resolved(self, text: str) -> str:
         """Without markup; a character that there is none for is MISSING."""
+        if _VERSE.fullmatch(text):
+            return text
 
         def missing(match: re.Match[str]) -> str:
             shown = match[0] if len(match[0]) > 1 else f"U+{ord(match[0]):04X}"
@@ -249,5 +265,6 @@ class _File:
         bylines = [index for index, line in enumerate(self.front) if _BYLINE.search(line)]
         heading = "".join(self.front[bylines[-1] + 1 :]) if bylines else ""
         if heading:
-            self.blocks.append(Block("heading", [Piece(heading, [""], self.row)]))
+            self.blocks.append(Block("heading"))
+            self.blocks[-1].add(heading, (0,), [""], self.row)
         self.part, self.front = "text", []

@@ -8,10 +8,10 @@ from upaya.corpus.texts.assembling import (
     Block,
     Fascicle,
     Imported,
-    Piece,
     passages_of,
     stated_licence,
     text_of,
+    uncollected,
     without_space,
 )
 from upaya.corpus.texts.faults import Faults
@@ -19,6 +19,7 @@ from upaya.corpus.texts.passages import MISSING
 from upaya.errors import UserError
 
 
+@uncollected
 def read_plain(what: Path) -> Imported:
     """The .txt files of a folder, in the order of their names, or one. Raises UserError where there is none."""
     folder, paths = (what.parent, [what]) if what.is_file() else (what, sorted(what.glob("*.txt")))
@@ -45,5 +46,5 @@ def _blocks(file: str, text: str, faults: Faults) -> list[Block]:
             continue
         for character in PRIVATE.findall(said):
             faults.add("missing gaiji", file, number, f"U+{ord(character):04X}, {MISSING} in its place")
-        blocks[-1].pieces.append(Piece(PRIVATE.sub(MISSING, said), [f"{file}:{number}"], number))
+        blocks[-1].add(PRIVATE.sub(MISSING, said), (0,), [f"{file}:{number}"], number)
     return blocks
