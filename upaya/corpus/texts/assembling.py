@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -51,22 +52,25 @@ class Block:
     place: str = ""  # of its last line
 
     def add(
-        self, text: str, starts: Iterable[int], places: Sequence[str], row: int, first: Order = (), last: Order = ()
-    ) -> None:
+        self, text: str, places: Iterable[str], row: int, first: Order = (), last: Order = (),
+        lengths: Iterable[int] = (),
+    ) -> None:  # fmt: skip
         """A piece, `text` being as in a passage: without needless white space, and not empty.
 
         Args:
-            starts, places: of the printed lines in it, in `text` and as references.
+            places: of the printed lines in it.
+            lengths: in characters, of these lines but the last.
         """
         if self.pieces and (space := between(self.pieces[-1].text, text)):
             self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + space)
             self.length += len(space)
-        lines = list(zip(map(self.length.__add__, starts), places, strict=True))
-        if places[0] == self.place:
+        lines = list(zip(accumulate(lengths, initial=self.length), places, strict=True))
+        last_place = lines[-1][1]
+        if lines[0][1] == self.place:
             del lines[0]
         self.pieces.append(Piece(text, lines, self.length, row, first, last))
         self.length += len(text)
-        self.place = places[-1]
+        self.place = last_place
 
     def end_verse(self) -> None:
         """What comes next is another verse."""
@@ -222,7 +226,7 @@ def _passage(pieces: Sequence[Piece], verse: bool, fascicle: Fascicle, heading: 
     if not pieces:
         return None
     begins = pieces[0].start
-    lines = [line for piece in pieces for line in piece.lines]
+    lines = list(chain.from_iterable([piece.lines for piece in pieces]))
     if begins:  # a part of a paragraph: what stood before it is left out
         lines = [(start - begins, place) for start, place in lines]
     # Not validated: that would take longer than all the rest, and who reads a passage validates it.

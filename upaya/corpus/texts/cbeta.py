@@ -284,7 +284,7 @@ class _File:
                 self.faults.add("no reference", self.name, self.row, "text before the first <lb>; left out")
             self.lost = True
             return
-        self.block.add(PRIVATE.sub(MISSING, text), (0,), [self.place], self.row, self.order, self.order)
+        self.block.add(PRIVATE.sub(MISSING, text), [self.place], self.row, self.order, self.order)
 
     def _between_verses(self) -> None:
         if self.verses:

@@ -14,7 +14,6 @@ take far longer than its conversion.
 
 import re
 from collections.abc import Iterable
-from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -139,7 +138,7 @@ class _File:
         text = "".join(texts)
         if self.title in text and any(map(self.title_row.fullmatch, texts)):
             return 0
-        self._add(text, accumulate(map(len, texts[:-1]), initial=0), len(texts))
+        self._add(text, len(texts), map(len, texts[:-1]))
         self.row += len(texts)
         if match["last"]:
             self._turn(match, 1)
@@ -148,8 +147,8 @@ class _File:
             self.line += len(texts)
         return match.end()
 
-    def _add(self, text: str, starts: Iterable[int], count: int) -> None:
-        """A piece of the block, of so many lines from this one."""
+    def _add(self, text: str, count: int = 1, lengths: Iterable[int] = ()) -> None:
+        """A piece of the block, of so many printed lines from this one, and the lengths of all but the last."""
         assert self.page
         number, column = self.page
         prefix = f"{self.work}_p{number:04d}{column}"
@@ -157,7 +156,7 @@ class _File:
         if len(lines) < count:  # a page without marks between its columns
             lines = [f"{line:02d}" for line in range(self.line, self.line + count)]
         first, last = (number, column, self.line), (number, column, self.line + count - 1)
-        self.block.add(text, starts, [prefix + line for line in lines], self.row, first, last)
+        self.block.add(text, map(prefix.__add__, lines), self.row, first, last, lengths)
 
     def _one_row(self, at: int) -> int:
         end = self.text.index("\n", at)
@@ -235,7 +234,7 @@ class _File:
         elif self.part == "text" and (text := without_space(self._resolved(text))):
             if self.block.kind == "heading" and "。" in text:
                 self._end_block()
-            self._add(text + BETWEEN_VERSES * (self.block.kind == "verse"), (0,), 1)
+            self._add(text + BETWEEN_VERSES * (self.block.kind == "verse"))
 
     def _resolved(self, text: str) -> str:
         """Without markup; a character that there is none for is MISSING."""
@@ -266,5 +265,5 @@ class _File:
         heading = "".join(self.front[bylines[-1] + 1 :]) if bylines else ""
         if heading:
             self.blocks.append(Block("heading"))
-            self.blocks[-1].add(heading, (0,), [""], self.row)
+            self.blocks[-1].add(heading, [""], self.row)
         self.part, self.front = "text", []

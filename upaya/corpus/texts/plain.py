@@ -46,5 +46,5 @@ def _blocks(file: str, text: str, faults: Faults) -> list[Block]:
             continue
         for character in PRIVATE.findall(said):
             faults.add("missing gaiji", file, number, f"U+{ord(character):04X}, {MISSING} in its place")
-        blocks[-1].add(PRIVATE.sub(MISSING, said), (0,), [f"{file}:{number}"], number)
+        blocks[-1].add(PRIVATE.sub(MISSING, said), [f"{file}:{number}"], number)
     return blocks
