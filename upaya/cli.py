@@ -153,6 +153,20 @@ def text(folder: Path, name: str = IMPORT_NAME) -> None:
 
 
 @app.command()
+def extract(
+    text: str = typer.Argument(help="an imported text's name, or its folder"),
+    treatise: str = typer.Option("", help="what the questions call it; else its own title"),
+) -> None:
+    """Questions that an imported text itself asks and answers, into corpus/extracted/, for a person to review.
+
+    upaya extract T27n1545 --treatise 大毘婆沙論
+    """
+    from upaya.operating.extracting import extract as extract_questions
+
+    extract_questions(text, treatise)
+
+
+@app.command()
 def probe(policy: str = typer.Argument(help="a policy's name, or a folder or hub name of a model")) -> None:
     """What a policy could learn from before any GRPO, and which curriculum that recommends.
 

@@ -13,12 +13,12 @@ MOST = (18, 12, 5)  # elements, places and aggregates that there are
 
 
 def elements_places_aggregates(text: str) -> Iterator[Finding]:
-    """「除X及Y。餘法N界N處N蘊攝」 → the three numbers; 「除Z及Y說亦爾」 → the same, for each dharma that it names.
+    """「除X及Y。餘法N界N處N蘊攝」 → the three numbers; 「除Z及Y說亦爾」 → the same, for each dharma named.
 
-    Traps: 十六界 read as 六界 (the numeral begins right after 餘法); 「十一界少分」 is ten and a part and has no whole
+    Traps: 十六界 read as 六界 (the numeral begins right after 餘法); 「十一少分」 is ten and a part and no whole
     number (攝 must follow at once); 「餘法」 of the explanation (餘法謂…) has no numbers; 亦爾 refers to the sentence
-    before and only where both take away the same second term; where the explanation concludes with other numbers (是故此法
-    …) than it began with, one of the two is a slip; of 「除一切法」 nothing remains and it is not asked.
+    before and only where both take away the same second term; where the explanation concludes with other numbers
+    (是故此法…) than it began with, one of the two is a slip; of 「除一切法」 nothing remains and it is not asked.
 
     Precision: corpus/extracted/README.md.
     """
@@ -31,7 +31,7 @@ def elements_places_aggregates(text: str) -> Iterator[Finding]:
             if not possible or not _concluded_alike(text, match):
                 last = None
                 continue
-            last = match["also"], [str(n) for n in numbers]
+            last = match["also"], [match[name] for name in ("elements", "places", "aggregates")]
             names = [match["out"].removesuffix("及" + match["also"])]
         elif last and last[0] == match["also"]:
             names = [part for part in re.split("(?<=法)", clean(match["out"])) if part]

@@ -13,11 +13,11 @@ _GATE = re.compile(r"問此六因(?P<asked>幾[^問答]{2,40}?)。答(?P<answer>
 _ALIKE = re.compile(r"如(?P<first>[^問答]{2,16}?)(?P<others>(?<=[^。]{2}).[^問答]{3,80}?)亦爾")
 _CLAUSE = re.compile(
     rf"餘通(?P<rest>[^。]{{1,14}})(?:。|$)"
-    rf"|(?P<unnamed>{NUMERAL})(?P<only>[唯通][^謂。一二三四五]{{1,8}})(?=[一二三四五])"
+    rf"|(?P<unnamed>{NUMERAL})(?P<only>[唯通][^謂。一二三四五]{{1,8}})(?=[一二三四五][唯通])"
     rf"|(?P<count>{NUMERAL})(?P<how>唯|通|非|有)(?P<value>[^謂]{{1,14}}?)(?P<besides>除色蘊)?"
     r"謂(?P<causes>[^。餘一二三四五]+?)因(?:。|$|(?=[餘一二三四五]))"
 )
-_PAIR = re.compile(r"有(?P<a>.{1,3})無(?P=a)|是(?P<b>.{1,3})非(?P=b)|(?P<c>[^。有是]{1,3})[非不無](?P=c)|(?P<d>.)(?P<e>.)(?=。|$)")
+_PAIR = re.compile(r"有(?P<a>.{1,3})無(?P=a)|是(?P<b>.{1,3})非(?P=b)|(?P<c>[^。有是黑]{1,3})[非不無](?P=c)|黑白")
 _ALL = re.compile(f"{NUMERAL}種|三界繫|三世")
 _BEYOND = {"不繫": "不繫", "離世": "離世"}  # a value that the answer adds to those asked for
 
@@ -41,8 +41,13 @@ class Gate:
 
 @dataclass(frozen=True)
 class _Clause:
-    """Of the answer. Attributes: words: the value as it says it. causes: none for all that no other clause names. count:
-    as stated; None for 餘."""
+    """Of the answer.
+
+    Attributes:
+        words: the value as it says it.
+        causes: those named; none where it is all that no other clause names.
+        count: as stated, where it names none; None for 餘.
+    """
 
     words: str
     causes: tuple[str, ...]
@@ -54,16 +59,17 @@ class Refused(ValueError):
 
 
 def gates_of_causes(text: str) -> Iterator[Gate | str]:
-    """「問此六因幾A幾B。答二唯A謂甲乙因。餘通二種」 → a gate; 「如A非A。C非C亦爾」 → a gate for each pair alike. For a
-    sentence that does not add up: its words and why.
+    """「問此六因幾A幾B。答二唯A謂甲乙因。餘通二種」 → a gate; 「如A非A。C非C亦爾」 → a gate for each pair.
+
+    Of a sentence that does not add up it yields the words, and why not.
 
     The text offers the check itself: the number that a clause states is the number of causes that it names, and no
     cause is named twice or not at all. Where the values are no alternatives of the question (幾何處攝), each clause is
     one alternative in its own words, and every cause has exactly one.
 
-    Traps: 餘 is whatever the other clauses do not name, and so is a number that names none (五唯有為一通…謂能作因); 通三種 and 通三世 are all alternatives; 亦離世 and 及不繫 add one
-    that the question has not; a clause may lack its mark (二唯非色。謂…因餘通…); a pair is alike in its order (色非色 as
-    有見無見).
+    Traps: 餘 is whatever the other clauses do not name, and so is a number that names none
+    (五唯有為一通…謂能作因); 通三種 and 通三世 are all alternatives; 亦離世 and 及不繫 add one that the question
+    has not; a clause may lack its mark (二唯非色。謂…因餘通…); a pair is alike in its order (色非色 as 有見無見).
 
     Precision: corpus/extracted/README.md.
     """
@@ -163,30 +169,28 @@ def _value(words: str, asked: Sequence[str], alternatives: Sequence[str]) -> tup
 def _by_clauses(clauses: Sequence[_Clause]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     if len(clauses) < 2 or any(_ALL.search(clause.words) for clause in clauses):
         raise Refused("its values are not the question's alternatives")
-    values = {cause: (clause.words,) for clause in clauses for cause in clause.causes}
+    values: dict[str, tuple[str, ...]] = {cause: (clause.words,) for clause in clauses for cause in clause.causes}
     return tuple(clause.words for clause in clauses), values
 
 
 def _alike(gate: Gate, match: re.Match[str]) -> Iterator[Gate | str]:
     said = match["first"] + match["others"]
     own = "".join(gate.alternatives)
-    if not said.replace("。", "").startswith(own) or len(gate.alternatives) != 2:
+    if not said.startswith(own) or len(gate.alternatives) != 2:
         yield f"如{said}亦爾: not alike to {own}"
         return
-    rest = said[len(own) :] if said.startswith(own) else said.split("。", 1)[1]
-    pairs, at = [], 0
-    while at < len(rest):
-        if rest[at] == "。":
+    pairs, at = [], len(own)
+    while at < len(said):
+        if said[at] == "。":
             at += 1
             continue
-        pair = _PAIR.match(rest, at) or re.match("(?P<d>黑)(?P<e>白)", rest[at:])
+        pair = _PAIR.match(said, at)
         if not pair:
-            yield f"如{said}亦爾: {rest[at:]!r} is no pair"
+            yield f"如{said}亦爾: {said[at:]!r} is no pair"
             return
-        found = pair.group()
-        half = 1 if len(found) == 2 else len(found) // 2 if len(found) % 2 == 0 else len(found) // 2
-        pairs.append((found[:half].removeprefix("是"), found[half:]))
-        at += len(found)
+        half = len(pair.group()) // 2  # the denied one is as long, or longer by the word that denies it
+        pairs.append((pair.group()[:half].removeprefix("是"), pair.group()[half:]))
+        at = pair.end()
     for first, second in pairs:
         renamed = dict(zip(gate.alternatives, (first, second), strict=True))
         values = {cause: tuple(renamed[name] for name in held) for cause, held in gate.values.items()}

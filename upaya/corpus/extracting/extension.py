@@ -17,12 +17,14 @@ NEAR = 60  # characters after the answer's first clause in which the converse is
 
 
 def extension_of_terms(text: str) -> Iterator[Finding]:
-    """「諸A彼亦B耶。答應作四句」, and 順前句 and 順後句 also where they are written out (「答諸A彼亦B。有B非A」, 「答諸B彼亦A。
-    有A非B」) → 四句, 順前句, 順後句, 如是 or 不爾.
+    """「諸A彼亦B耶。答應作四句」 → 四句, 順前句, 順後句, 如是 or 不爾.
+
+    順前句 and 順後句 are also read where they are written out: 「答諸A彼亦B。有B非A」, 「答諸B彼亦A。有A非B」.
 
     Traps: questions by 設 have half their subject in the question before; 如是 is the whole answer only where the
-    question asked back (設…) is answered alike or not asked; 「答諸A彼亦B」 without a converse is no 順前句; 頗有…耶 and
-    questions without two terms are answered by the same words; a second 若 or 諸 in the first term begins it anew; 此, 前, 餘 stand for what is outside the sentence.
+    question asked back (設…) is answered alike or not asked; 「答諸A彼亦B」 without a converse is no 順前句; 頗有…耶
+    and questions without two terms are answered by the same words; a second 若 or 諸 in the first term begins it anew;
+    此, 前, 餘 stand for what is outside the sentence.
 
     Precision: corpus/extracted/README.md.
     """

@@ -5,6 +5,7 @@ from pathlib import Path
 from upaya.corpus.authored import Corpus
 from upaya.corpus.sources.corpus import CorpusOfElements
 from upaya.corpus.sources.entry import Source
+from upaya.corpus.sources.extracted import ExtractedQuestions
 from upaya.corpus.sources.files import file_rows
 from upaya.corpus.sources.huggingface import huggingface_rows
 from upaya.corpus.sources.reasoning_gym import reasoning_gym_rows
@@ -13,6 +14,7 @@ from upaya.corpus.sources.text import ImportedText
 from upaya.declared.questions import (
     AnySource,
     CorpusSource,
+    ExtractedSource,
     FileSource,
     HuggingFaceSource,
     ReasoningGymSource,
@@ -34,3 +36,5 @@ def opened(name: str, declared: AnySource, data: Path, seed: int) -> Source:
             return RowSource(name, declared, origin, reasoning_gym_rows(name, declared))
         case TextSource():
             return ImportedText(name, declared, data, seed)
+        case ExtractedSource():
+            return ExtractedQuestions(name, declared, data, seed)
