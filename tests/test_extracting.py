@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from tasks import evaluate
 from upaya.corpus.authored import Elements
 from upaya.corpus.extracting.amounts import elements_places_aggregates
 from upaya.corpus.extracting.causes import CAUSES, Gate, gates_of_causes
@@ -24,6 +25,7 @@ from upaya.corpus.extracting.pairs import conditions_of_pair
 from upaya.corpus.extracting.patterns import declared_kinds
 from upaya.corpus.extracting.reading import Finding, counted
 from upaya.corpus.gathering import Gathered, gather
+from upaya.corpus.questions import SPLITS
 from upaya.corpus.script import Converter
 from upaya.corpus.sources.opened import opened
 from upaya.corpus.texts.kanripo import read_kanripo
@@ -32,6 +34,7 @@ from upaya.declared.extracting import ExtractingParams
 from upaya.declared.questions import QuestionParams
 from upaya.declared.validation import validated
 from upaya.errors import UserError
+from upaya.files import write_jsonl
 from upaya.operating.extracting import extract
 from upaya.operating.importing import import_text
 
@@ -589,6 +592,23 @@ def test_the_sample_of_real_text_gives_what_is_in_the_repository(project: Path) 
         file = read_extracted(ROOT / "corpus", TEXT, kind.name)
         assert {(entry.question, entry.place, json.dumps(entry.answer)) for entry in file.entries} <= found_ones
     assert sum(isinstance(gate, Gate) for passage in passages for gate in gates_of_causes(passage.text)) == 31
+
+
+def test_what_is_measured_besides_is_every_question_outside_training(project: Path) -> None:
+    pairs = [f"{a}色與{b}色為幾緣。答{'因。增上' if a < b else '一增上'}。" for a in "甲乙丙丁" for b in "戊己庚辛"]
+    imported(project, *pairs)
+    extract("mine")
+    questions = gathered(project, kinds=["conditions_of_pair"]).questions
+    for split in SPLITS:
+        write_jsonl(project / f"questions/{split}.jsonl", (q.model_dump() for q in questions if q.split == split))
+    measured = {"samples": 8, "ks": [1], "bootstrap": 10, "also": ["conditions_of_pair"]}
+    besides = evaluate.questions_besides(Evaluation.model_validate(measured))
+    assert besides and {q.id for q in besides} == {q.id for q in questions if q.split != "train"}
+    choosing = evaluate.questions_besides(Evaluation.model_validate(measured | {"split": "validation"}))
+    assert {q.id for q in choosing} == {q.id for q in questions if q.split == "validation"}
+    assert evaluate.questions_besides(Evaluation.model_validate(measured | {"also": []})) == []
+    with pytest.raises(UserError, match="did you mean 'conditions_of_pair'"):
+        evaluate.questions_besides(Evaluation.model_validate(measured | {"also": ["condition_of_pair"]}))
 
 
 def test_kinds_may_be_measured_besides() -> None:

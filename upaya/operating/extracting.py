@@ -245,6 +245,8 @@ def _kept_gates(
         if not stands(review, passages):
             said.append(f"{review.place}, {axis.name}: {GONE}")
             review = review.model_copy(update={"kept": None, "struck": review.struck or GONE, "verdict": None})
+        elif axis.name not in axes and review.kept:
+            said.append(f"{review.place}, {axis.name}: no longer extracted; it stays as a gate of yours")
         axes[axis.name] = axis.model_dump(by_alias=True)
         reviewed[axis.name] = review
     added = [name for name in axes if name not in before.reviewed]

@@ -65,7 +65,7 @@ def gates_of_causes(text: str) -> Iterator[Gate | str]:
 
     The text offers the check itself: the number that a clause states is the number of causes that it names, and no
     cause is named twice or not at all. Where the values are no alternatives of the question (幾何處攝), each clause is
-    one alternative in its own words, and every cause has exactly one.
+    one alternative in its own words (與 for 及, which joins alternatives), and every cause has exactly one.
 
     Traps: 餘 is whatever the other clauses do not name, and so is a number that names none
     (五唯有為一通…謂能作因); 通三種 and 通三世 are all alternatives; 亦離世 and 及不繫 add one that the question
@@ -169,8 +169,11 @@ def _value(words: str, asked: Sequence[str], alternatives: Sequence[str]) -> tup
 def _by_clauses(clauses: Sequence[_Clause]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     if len(clauses) < 2 or any(_ALL.search(clause.words) for clause in clauses):
         raise Refused("its values are not the question's alternatives")
-    values: dict[str, tuple[str, ...]] = {cause: (clause.words,) for clause in clauses for cause in clause.causes}
-    return tuple(clause.words for clause in clauses), values
+    words = [clause.words.replace("及", "與") for clause in clauses]  # 及 joins alternatives in an answer
+    values: dict[str, tuple[str, ...]] = {}
+    for said, clause in zip(words, clauses, strict=True):
+        values.update(dict.fromkeys(clause.causes, (said,)))
+    return tuple(words), values
 
 
 def _alike(gate: Gate, match: re.Match[str]) -> Iterator[Gate | str]:

@@ -52,7 +52,15 @@ class ExtractedQuestions:
                 drafts[split] += [draft for key in keys for draft in by_key[key]]
         for entry in worded(drafts, self._phrasings, self.declared.held_out_phrasings, self.seed):
             path = file_of(self._data, self.declared.text, entry.kind)
-            yield replace(entry, id=f"{self.name}-{entry.id}", place=f"{path}: {entry.key}")
+            source = f"{entry.source}{self._places(entry)}"
+            yield replace(entry, id=f"{self.name}-{entry.id}", place=f"{path}: {entry.key}", source=source)
+
+    def _places(self, entry: Entry) -> str:
+        """Where the gates stand that a question on a table asks for; "" of any other, which says it already."""
+        if entry.kind not in self.tables:
+            return ""
+        reviewed = self.tables[entry.kind].reviewed
+        return "，" + "、".join(dict.fromkeys(reviewed[gate].place for gate in entry.skills))
 
     def _phrasings(self, kind: str) -> list[Phrasing]:
         return list(self.files[kind].wordings if kind in self.files else self.tables[kind].phrasings)
