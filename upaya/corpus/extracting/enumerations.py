@@ -22,7 +22,7 @@ _LIST = re.compile(
     rf"(?:^|(?<=[。問答謂故]))(?P<name>[^。問答]{{1,{LONGEST_NAME}}}?)。?(?:總|略|凡|復)?有"
     rf"(?P<count>{NUMERAL}{{1,3}})(?P<unit>[^。一二三四五六七八九十]{{0,3}})。(?=一)"
 )
-_BEFORE_NAMES = re.compile("^(?:復次|然|謂|諸|故|又|且|夫)?(?:復次|然|謂)?")
+_BEFORE_NAMES = re.compile("^(?:如?契經中?說)?(?:復次|然|謂|諸|故|又|且|夫)?(?:復次|然|謂)?")
 _NO_NAME = re.compile("[中者於說言]$|^[如是由依若]|^有(?!執受|漏|為|情|學|見|對|色|頂|愛|支)")
 _NO_MEMBER = re.compile("[謂故此彼前餘問答說]|如是|名為|^何|乃至|等$|^是")
 
@@ -79,6 +79,7 @@ def _is_no_name(member: str) -> bool:
     return not 0 < len(member) <= LONGEST_MEMBER or _NO_MEMBER.search(member) is not None
 
 
+_MENDED = re.compile("[^頗]{0,160}答應說[有無]")
 _WHETHER = re.compile(r"頗有(?P<what>[^問答]{1,40}?)耶。?答(?P<answer>有|無)(?=[。謂]|$)")
 
 
@@ -86,7 +87,7 @@ def whether_there_is(text: str) -> Iterator[Finding]:
     """「頗有X耶。答有」 → true, 「答無」 → false.
 
     Traps: what 頗有 is asked within stands before it (於十智中。頗有…): then the question alone is another; one that is
-    quoted (如說。頗有…) is answered by another book; 有說 after 答
+    quoted (如說。頗有…) is answered by another book; the treatise may mend the answer (答應說有); 有說 after 答
     is no 有; 此, 彼, 前, 餘 in it; far more are answered 有 than 無.
 
     Precision: corpus/extracted/README.md.
@@ -95,21 +96,21 @@ def whether_there_is(text: str) -> Iterator[Finding]:
         what = clean(match["what"])
         before = text[max(0, match.start() - 4) : match.start()].rstrip("。")
         within = "中" in before or before.endswith(("言", "說"))
-        if within or leans_on_context(what) or in_an_opinion(text, match.start()):
+        if within or _MENDED.match(text, match.end()) or leans_on_context(what) or in_an_opinion(text, match.start()):
             continue
         yield Finding(f"頗有{what}", match["answer"] == "有", match.start(), match.end())
 
 
 _NATURE = re.compile(
-    rf"(?P<what>[^。問答]{{1,16}})以何為(?:其)?自性。?答。?(?P<said>以(?P<count>{NUMERAL}+)(?:事|法|界|蘊)(?:為自性|[。]))"
+    rf"(?:此(?={NUMERAL}))?(?P<what>[^。問答]{{2,16}}?)以何為(?:其)?自性。?答。?(?P<said>以(?P<count>{NUMERAL}+)(?:事|法|界|蘊)(?:為自性|[。]))"
 )
 
 
 def own_nature_count(text: str) -> Iterator[Finding]:
     """「A以何為自性。答以N事」 → the number.
 
-    Traps: 此 and 彼 for A; an answer that begins with whose opinion it is; 以四蘊五蘊為自性 has two numbers and is
-    passed over, for 為自性 or 。 must follow the first.
+    Traps: 此 and 彼 for A, but for 此三漏, which its number names; an answer that begins with whose opinion it is;
+    以四蘊五蘊為自性 has two numbers and is passed over, for 為自性 or 。 must follow the first.
 
     Precision: corpus/extracted/README.md.
     """

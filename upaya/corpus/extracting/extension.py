@@ -12,7 +12,7 @@ _ASKED = re.compile(r"耶。?答。?")
 _NAMED = re.compile(r"應作(四句|順前句|順後句)|(如是|不爾)(?=[。設問]|$)")
 _CONVERSE = re.compile(r"有[^。]{1,30}。?(?:而?非|而不|彼非|非是)[^。]{1,20}")
 _ASKED_BACK = re.compile(r"。?設[^。]{1,30}。?[^。]{0,20}耶。?答(?P<answer>如是)?")
-LONGEST = 70  # characters of a question
+LONGEST = 90  # characters of a question
 NEAR = 60  # characters after the answer's first clause in which the converse is denied
 
 
@@ -21,7 +21,9 @@ def extension_of_terms(text: str) -> Iterator[Finding]:
 
     順前句 and 順後句 are also read where they are written out: 「答諸A彼亦B。有B非A」, 「答諸B彼亦A。有A非B」.
 
-    Traps: questions by 設 have half their subject in the question before; 如是 is the whole answer only where the
+    Where the converse is asked with it (諸A彼B耶。設B彼A耶。答…) the question is the first of the two.
+
+    Traps: questions by 設 alone have half their subject in the question before; 如是 is the whole answer only where the
     question asked back (設…) is answered alike or not asked; 「答諸A彼亦B」 without a converse is no 順前句; 頗有…耶
     and questions without two terms are answered by the same words; a second 若 or 諸 in the first term begins it anew;
     此, 前, 餘 stand for what is outside the sentence.
@@ -32,7 +34,7 @@ def extension_of_terms(text: str) -> Iterator[Finding]:
         start = _start(text, asked.start())
         if start is None:
             continue
-        question = clean(text[start : asked.start()])
+        question, asked_both = _first(text[start : asked.start()])
         terms = _TERMS.fullmatch(question)
         after = text[asked.end() : asked.end() + 2 * LONGEST]
         if not terms or opens_an_opinion(after) or _leans(terms):
@@ -40,7 +42,7 @@ def extension_of_terms(text: str) -> Iterator[Finding]:
         if in_an_opinion(text, start):
             continue
         answer = _named(after) or _written_out(terms, after)
-        if answer:
+        if answer and not (asked_both and answer[0] == "不爾"):
             yield Finding(question, answer[0], start, asked.end() + answer[1])
 
 
@@ -49,12 +51,18 @@ def _leans(terms: re.Match[str]) -> bool:
     return leans_on_context(first) or leans_on_context(_bare(terms["second"])) or re.search("[若諸]", first) is not None
 
 
+def _first(asked: str) -> tuple[str, bool]:
+    """The question that is asked first, and whether its converse is asked with it: 諸A彼B耶。設B彼A."""
+    question, converse, _ = clean(asked).partition("耶設")
+    return question, bool(converse)
+
+
 def _start(text: str, end: int) -> int | None:
     """Where the question that ends there begins: at the last 諸 or 若 from which it has two terms."""
     first = max(0, end - LONGEST, text.rfind("問", 0, end) + 1, text.rfind("答", 0, end) + 1)
     for at in range(end - 1, first - 1, -1):
         begins = at in (0, first) or text[at - 1] in "。問" or text.startswith("若成就", at)
-        if text[at] in "諸若" and begins and _TERMS.fullmatch(clean(text[at:end])):
+        if text[at] in "諸若" and begins and _TERMS.fullmatch(_first(text[at:end])[0]):
             return at
     return None
 

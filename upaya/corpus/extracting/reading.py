@@ -11,7 +11,7 @@ NUMERAL = "[一二兩三四五六七八九十百千]"
 
 # Who says that it is not the treatise. What settles a dispute: from there on it speaks for itself again.
 _OPINION = re.compile(
-    "有說|或說|方師說|有餘|餘師|有作是說|有作是言|作如是說|作如是言|或有|復有說|有言|有別誦|尊者|大德|譬喻|分別論者|外道|有執|諸說"
+    "有說|或說|方師說|諸師說|有餘|餘師|有作是說|有作是言|作如是說|作如是言|或有|復有說|有言|有別誦|尊者|大德|譬喻|分別論者|外道|有執|諸說"
 )
 _TURN = re.compile("問|答|評曰|如是說者|應作是說|作斯論")
 _CONTEXT = re.compile("[此彼餘前設]|如是|若爾|是中|爾時|所說|亦爾|云何|何等|(?:^|。)[是即則復亦]")
