@@ -6,17 +6,18 @@ plots), curve.png (the same as a figure, with a line where the regime switched).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from upaya.corpus.questions import Question, read
+from upaya.corpus.questions import Question, Split, read
 from upaya.declared.evaluation import Evaluation
 from upaya.declared.model import load_model_file
 from upaya.declared.regimes import Regime
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, FileName, Name, load_keys
+from upaya.errors import UserError, nearest
 from upaya.files import write_json, write_jsonl
 from upaya.measuring.curves import Curve, draw
 from upaya.measuring.evaluation import Evaluated, evaluate, summary
@@ -42,6 +43,12 @@ class Params(Declared):
     group_size: int = Field(gt=1)
     evaluation: Evaluation
 
+    @model_validator(mode="after")
+    def besides_is_something_else(self) -> Self:
+        if both := sorted({*self.evaluation.also} & {*self.questions.kinds}):
+            raise ValueError(f"evaluation.also: {', '.join(both)} is evaluated already, as questions.kinds says")
+        return self
+
 
 class Regimes(Declared):
     """Of params/regimes.yaml."""
@@ -56,10 +63,12 @@ def main(name: str) -> None:
     origin = verified(name)
     questions = read(QUESTIONS, params.evaluation.split, params.questions)
     policy = load(POLICIES / name, load_model_file(params.model))
-    evaluated = evaluate(
-        policy, questions, params.evaluation, Setting(regimes, params.sampling, params.group_size, params.seed)
-    )
+    setting = Setting(regimes, params.sampling, params.group_size, params.seed)
+    evaluated = evaluate(policy, questions, params.evaluation, setting)
     details = details_of(name, origin, questions, evaluated, params)
+    if besides := questions_besides(params.evaluation):
+        also = evaluate(policy, besides, params.evaluation, setting)
+        details["also"] = by_kind(besides, also, params)
     histories = [history_of(policy) for policy in line_of(name)[2:]]
     curve = Curve.of(histories)
     folder = RESULTS / name
@@ -75,6 +84,21 @@ def main(name: str) -> None:
         f"evaluate {name}: strict accuracy {details['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}] "
         f"on {len(questions)} unseen questions, pass@8 {details.get('pass_at_8', float('nan')):.1%}"
     )
+
+
+def questions_besides(evaluation: Evaluation) -> list[Question]:
+    """Those of the kinds under `also`, every one outside the training split; while something is chosen on validation
+    questions, of these alone. Raises UserError where a kind has none."""
+    splits: tuple[Split, ...] = ("validation", "test") if evaluation.split == "test" else ("validation",)
+    everything = [question for split in splits for question in read(QUESTIONS, split)] if evaluation.also else []
+    kinds = {question.kind for question in everything}
+    for kind in evaluation.also:
+        if kind not in kinds:
+            raise UserError(
+                f"{CURRICULA}: key 'evaluation.also': no question of kind {kind!r} outside training; "
+                f"{nearest(kind, kinds)}"
+            )
+    return [question for question in everything if question.kind in evaluation.also]
 
 
 def deciding(details: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -118,10 +142,19 @@ def details_of(
         "seed": origin["seed"],
         "total_steps": origin["total_steps"],
         "generated_tokens": origin["generated_tokens"],
-        "kinds": {
-            kind: over([i for i in every if questions[i].kind == kind])
-            for kind in sorted({question.kind for question in questions})
-        },
+        "kinds": by_kind(questions, evaluated, params, counted=False),
         "skills": {skill: round(success, 6) for skill, success in evaluated.skills.items()},
         "wordings": {key: over(chosen) for key, chosen in wordings.items() if chosen},
     }
+
+
+def by_kind(
+    questions: Sequence[Question], evaluated: Evaluated, params: Params, counted: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Each measure for each kind. Args: counted: with the number of its questions."""
+    summaries = {}
+    for kind in sorted({question.kind for question in questions}):
+        chosen = [i for i, question in enumerate(questions) if question.kind == kind]
+        measures = summary(evaluated.measures, chosen, params.evaluation.bootstrap, params.seed)
+        summaries[kind] = {"n_questions": len(chosen), **measures} if counted else {**measures}
+    return summaries

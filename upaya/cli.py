@@ -80,16 +80,90 @@ def ask(
             console.print(text, markup=False)
 
 
-@app.command()
-def audit() -> None:
+audits = typer.Typer(invoke_without_command=True)
+app.add_typer(audits, name="audit")
+
+
+@audits.callback()
+def audit(context: typer.Context) -> None:
     """Score every regime on hacks and near misses; exit code 1 where a hack earns more than params/audit.yaml says.
 
     upaya audit
+    upaya audit script T27n1545
     """
+    if context.invoked_subcommand:
+        return
     from upaya.measuring.audit import run
 
     if not run():
         raise UserError("a degenerate completion earns more than declared (above); see params/audit.yaml")
+
+
+@audits.command()
+def script(
+    text: str = typer.Argument(help="an imported text's name, or its folder"),
+    places: int = typer.Option(3, min=1, help="how many places of each, the first ones"),
+) -> None:
+    """What conversion to Simplified does to a whole imported text that is ambiguous, or against the dictionary.
+
+    upaya audit script T27n1545
+    """
+    from upaya.operating.script_audit import audit_script
+
+    audit_script(text, places)
+
+
+imports = typer.Typer(no_args_is_help=True)
+app.add_typer(imports, name="import", help="A text made passages that know their printed lines, below corpus/texts/.")
+
+IMPORT_NAME = typer.Option("", "--name", help="what it is called; else by the work's id, or after the folder")
+
+
+@imports.command()
+def kanripo(folder: Path, name: str = IMPORT_NAME) -> None:
+    """A folder of Kanripo's (Mandoku) files, or one file.
+
+    upaya import kanripo KR6l0010
+    """
+    from upaya.operating.importing import import_text
+
+    import_text("kanripo", folder, name)
+
+
+@imports.command()
+def cbeta(file_or_folder: Path, name: str = IMPORT_NAME) -> None:
+    """CBETA's TEI files (P5, P5a, P5b) below a folder, or one file.
+
+    upaya import cbeta T27n1545.xml
+    """
+    from upaya.operating.importing import import_text
+
+    import_text("cbeta", file_or_folder, name)
+
+
+@imports.command()
+def text(folder: Path, name: str = IMPORT_NAME) -> None:
+    """A folder of plain .txt files, a fascicle each; an empty line ends a paragraph.
+
+    upaya import text sonnets
+    """
+    from upaya.operating.importing import import_text
+
+    import_text("text", folder, name)
+
+
+@app.command()
+def extract(
+    text: str = typer.Argument(help="an imported text's name, or its folder"),
+    treatise: str = typer.Option("", help="what the questions call it; else its own title"),
+) -> None:
+    """Questions that an imported text itself asks and answers, into corpus/extracted/, for a person to review.
+
+    upaya extract T27n1545 --treatise 大毘婆沙論
+    """
+    from upaya.operating.extracting import extract as extract_questions
+
+    extract_questions(text, treatise)
 
 
 @app.command()

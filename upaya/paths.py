@@ -8,6 +8,7 @@ REGIMES = PARAMS / "regimes.yaml"
 QUESTION_PARAMS = PARAMS / "questions.yaml"
 AUDIT_PARAMS = PARAMS / "audit.yaml"
 LIBRARIES = PARAMS / "libraries.yaml"
+EXTRACTING = PARAMS / "extracting.yaml"
 OPENCC = PARAMS / "opencc.json"
 MODELS = PARAMS / "models"
 NO_FILES = MODELS / "no-files"  # what DVC watches where a model is not given by its path

@@ -3,7 +3,7 @@ anything trains."""
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from upaya.corpus.answers import Answer, Form, normalised, parse, render
@@ -11,8 +11,9 @@ from upaya.corpus.matching import is_exact
 from upaya.corpus.questions import SPLITS, Question, Split
 from upaya.corpus.script import Converter
 from upaya.corpus.sources.entry import Entry, Source
+from upaya.corpus.sources.text import ImportedText
 from upaya.corpus.splitting import split_of_each
-from upaya.declared.questions import CorpusSource, QuestionParams, Shares
+from upaya.declared.questions import CorpusSource, QuestionParams, Shares, TextSource
 from upaya.errors import UserError
 
 FEWEST: dict[Split, int] = {
@@ -51,6 +52,8 @@ def gather(sources: Mapping[str, Source], params: QuestionParams, converter: Con
     ids: dict[str, str] = {}
     for name, source in sources.items():
         declared = params.sources[name]
+        if isinstance(declared, TextSource):
+            continue
         converts = isinstance(declared, CorpusSource) or declared.script == "traditional"
         shares = declared.other_kinds if isinstance(declared, CorpusSource) else declared.shares
         entries = list(source.entries())
@@ -72,11 +75,36 @@ def gather(sources: Mapping[str, Source], params: QuestionParams, converter: Con
         if unread := list(source.unread()):
             gathered.said.append(f"{name}: not read: {', '.join(unread)}")
         gathered.said += [f"{name}: {twice} questions stand twice: taken once"] * bool(twice)
+    gathered.text += _imported(sources.values(), converter, len(gathered.text))
     gathered.said += list(_odd(gathered.questions))
     if not gathered.text:
         gathered.text = [question.prompt for question in gathered.questions if question.split == "train"]
         gathered.said.append("no source has text to pre-train on: a model from scratch reads the training questions")
     return gathered
+
+
+def _imported(sources: Iterable[Source], converter: Converter, beside: int) -> Iterator[str]:
+    """The lines of imported texts. A share is of all lines, these and those of the other sources.
+
+    Args:
+        beside: how many lines the sources of questions have.
+
+    Raises:
+        UserError: a text has fewer lines than are declared, or the shares cannot be.
+    """
+    texts = [source for source in sources if isinstance(source, ImportedText)]
+    shares = {text.name: text.declared.share for text in texts if text.declared.share is not None}
+    counts = {text.name: text.declared.lines or len(text.lines) for text in texts if text.name not in shares}
+    others, share = beside + sum(counts.values()), sum(shares.values())
+    if shares and (share >= 1 or not others):
+        raise UserError(
+            f"{', '.join(shares)}: a `share` of all lines to pre-train on leaves room for others, and there are "
+            f"{others} others beside {share:.0%}; declare `lines`"
+        )
+    counts |= {name: round(others * each / (1 - share)) for name, each in shares.items()}
+    for text in texts:
+        for line in text.some(counts[text.name]):
+            yield converter.simplify(line) if text.declared.script == "traditional" else line
 
 
 def _split(

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from upaya.declared.validation import Declared
+from upaya.declared.validation import Declared, Name
 
 
 class Evaluation(Declared):
@@ -14,6 +14,10 @@ class Evaluation(Declared):
     samples: int = Field(gt=0, description="completions per question for pass@k")
     ks: list[int] = Field(min_length=1)
     bootstrap: int = Field(gt=0, description="resamples of the questions for the intervals")
+    also: list[Name] = Field(
+        default_factory=list,
+        description="kinds that are measured besides and reported apart, on all their questions outside training",
+    )
 
     @model_validator(mode="after")
     def enough_samples(self) -> Self:

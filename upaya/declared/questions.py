@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from upaya.declared.validation import Declared, Name
+from upaya.declared.validation import Declared, FileName, Name
 
 
 class Shares(Declared):
@@ -143,7 +143,65 @@ class ReasoningGymSource(Rows):
     config: dict[str, Any] = Field(default_factory=dict)
 
 
-AnySource = Annotated[CorpusSource | FileSource | HuggingFaceSource | ReasoningGymSource, Field(discriminator="type")]
+class TextSource(Declared):
+    """An imported text (docs/texts.md) to pre-train on; it has no questions."""
+
+    type: Literal["text"]
+    text: BelowData = Field(description="the import's folder: texts/T27n1545")
+    lines: int | None = Field(default=None, gt=0, description="how many lines of it; all where neither is given")
+    share: float | None = Field(
+        default=None, gt=0, lt=1, description="of all lines to pre-train on, those of the other sources included"
+    )
+    length: int = Field(default=128, ge=16, description="characters that a line has at most")
+    script: Literal["traditional", "as written"] = Field(
+        default="traditional", description="`as written` where OpenCC shall change nothing"
+    )
+
+    @model_validator(mode="after")
+    def one_measure(self) -> Self:
+        if self.lines is not None and self.share is not None:
+            raise ValueError("`lines` and `share` both say how much of it; leave one out")
+        return self
+
+
+class ExtractedSource(Declared):
+    """What `upaya extract` found in a text and a person kept (docs/from-text.md)."""
+
+    type: Literal["extracted"]
+    text: FileName = Field(description="the import's name: extracted/TEXT-KIND.yaml below data/ are read")
+    kinds: list[Name] = Field(default_factory=list, description="those of single questions, one file each")
+    values: dict[Name, dict[int, Counts]] = Field(
+        default_factory=dict,
+        description="those of a table, causes_values: gates asked for at once → numbers of questions",
+    )
+    shares: Shares = Field(
+        default_factory=lambda: Shares(train=0.7, validation=0.1, test=0.2), description="of the questions of `kinds`"
+    )
+    statements: int = Field(default=0, ge=0, description="lines of plain text on the tables, for pre-training")
+    held_out_phrasings: float = Field(
+        default=0.25, ge=0, le=1, description="share of validation and test questions in wordings held out for them"
+    )
+    form: Form = Field(default="tags", description=FORM)
+    script: Literal["traditional", "as written"] = Field(
+        default="traditional", description="`as written` where OpenCC shall change nothing"
+    )
+
+    @model_validator(mode="after")
+    def asks_something(self) -> Self:
+        if not self.kinds and not self.values:
+            raise ValueError("neither `kinds` nor `values` is given: nothing would be asked")
+        for kind in self.values:
+            if kind in self.kinds:
+                raise ValueError(f"{kind} stands under `kinds` and under `values`; a table is asked by `values`")
+        if self.statements and not self.values:
+            raise ValueError("`statements` are of tables, and no table is asked (`values`)")
+        return self
+
+
+AnySource = Annotated[
+    CorpusSource | FileSource | HuggingFaceSource | ReasoningGymSource | TextSource | ExtractedSource,
+    Field(discriminator="type"),
+]
 
 
 class QuestionParams(Declared):

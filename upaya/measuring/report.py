@@ -1,5 +1,6 @@
 """What a curriculum came to: one row per policy from base on, from the files that the stages wrote."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
@@ -26,9 +27,20 @@ def show(policy: str) -> None:
     for row in rows:
         table.add_row(*row.values())
     console.print(table, soft_wrap=False)
+    for name in gaps:
+        for line in said_besides(metrics_of(name)):
+            console.print(f"{name}: {line}")
     shown = [f"{name} {gap}" for name, gap in gaps.items() if gap != NONE]
     if shown:
         console.print(f"strict success at the end, in rollouts and on validation questions: {'; '.join(shown)}")
+
+
+def said_besides(metrics: dict[str, Any]) -> Iterator[str]:
+    """A line for each kind that is measured besides what is trained on (`evaluation.also`)."""
+    for kind, measures in metrics.get("also", {}).items():
+        low, high = measures["strict_accuracy_interval"]
+        accuracy = f"{measures['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]"
+        yield f"besides, {kind}: strict accuracy {accuracy} of {measures['n_questions']}"
 
 
 def rows_of(policy: str) -> list[dict[str, str]]:

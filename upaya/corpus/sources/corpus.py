@@ -3,17 +3,18 @@
 Splits are by fact combination (`key`): an element with an ordered tuple of axes, or a list asked in one way. All
 questions with one key are in one split, so no combination of a test question was ever trained on."""
 
+import math
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import cn2an
 from pydantic import BaseModel
 
 from upaya.corpus.answers import Answer, AnswerType, render
-from upaya.corpus.authored import Axis, Corpus, NumberedList, Phrasing
+from upaya.corpus.authored import Axis, Corpus, Elements, NumberedList, Phrasing
 from upaya.corpus.questions import SPLITS, Split
 from upaya.corpus.sources.entry import Entry
 from upaya.corpus.splitting import shared_out
@@ -65,20 +66,37 @@ def _generated(corpus: Corpus, params: CorpusSource, seed: int) -> Iterator[Entr
     drafts: dict[Split, list[Draft]] = {split: [] for split in SPLITS}
     if corpus.elements:
         for n, counts in params.element_values.items():
-            _split_by_count(drafts, _element_values(corpus, n, seed), counts, n)
+            where = f"key 'element_values.{n}' of the corpus"
+            rng = random.Random(f"{seed}/element_values/{n}")
+            split_by_count(drafts, gate_values(corpus.elements, "element_values", n, rng, where), counts, n, where)
     for kind, generate in LIST_KINDS.items():
         by_key: dict[str, list[Draft]] = defaultdict(list)
         for draft in generate(corpus, random.Random(f"{seed}/{kind}")):
             by_key[draft.key].append(draft)
         for split, keys in shared_out(sorted(by_key), params.other_kinds, random.Random(f"{seed}/{kind}/split")):
             drafts[split] += chain.from_iterable(by_key[key] for key in keys)
+    assert corpus.phrasings
+
+    def phrasings(kind: str) -> list[Phrasing]:
+        return list(getattr(corpus.phrasings, kind))
+
+    return worded(drafts, phrasings, params.held_out_phrasings, str(seed))
+
+
+def worded(
+    drafts: Mapping[Split, Sequence[Draft]], phrasings: Callable[[str], list[Phrasing]], held_out: float, seed: str
+) -> Iterator[Entry]:
+    """Drafts in the wordings of their kinds.
+
+    Args:
+        held_out: share of validation and test questions in wordings held out for them.
+    """
     for split in SPLITS:
         numbers: dict[str, int] = defaultdict(int)
         rng = random.Random(f"{seed}/{split}/phrasing")
         for draft in drafts[split]:
-            assert corpus.phrasings
-            phrasing = _phrasing(getattr(corpus.phrasings, draft.kind), split, params.held_out_phrasings, rng)
-            name = f"{draft.kind}-{draft.difficulty}" if draft.kind == "element_values" else draft.kind
+            phrasing = _phrasing(phrasings(draft.kind), split, held_out, rng)
+            name = f"{draft.kind}-{draft.difficulty}" if draft.skills else draft.kind  # asked by number of gates
             yield _worded(draft, phrasing, split, f"{name}-{split}-{numbers[name]:05d}")
             numbers[name] += 1
 
@@ -132,28 +150,22 @@ def source_text(treatise: str, fascicles: Sequence[int | None]) -> str:
     return treatise + (f"卷{'、'.join(cn2an.an2cn(fascicle) for fascicle in known)}" if known else "")
 
 
-def _element_values(corpus: Corpus, n: int, seed: int) -> Iterator[Draft]:
-    """An endless stream of distinct (element, ordered n axes), until all are out."""
-    elements = corpus.elements
-    assert elements
+def gate_values(elements: Elements, kind: str, n: int, rng: random.Random, where: str) -> Iterator[Draft]:
+    """An endless stream of distinct (element, ordered n axes), until all are out; none with an axis on which the
+    element has no value. Args: where: the key that asks for them, for messages."""
     if n > len(elements.axes):
-        raise UserError(
-            f"params/questions.yaml: key 'element_values.{n}' of the corpus: the corpus has {len(elements.axes)} axes"
-        )
-    rng = random.Random(f"{seed}/element_values/{n}")
-    possible = len(elements.elements)
-    for taken in range(n):
-        possible *= len(elements.axes) - taken
+        raise UserError(f"params/questions.yaml: {where}: there are {len(elements.axes)} axes")
+    possible = sum(math.perm(len(elements.table[element]), n) for element in elements.elements)
     seen: set[str] = set()
     while len(seen) < possible:
         element = rng.choice(elements.elements)
         axes = rng.sample(elements.axes, n)
-        key = _values_key(element, axes)
-        if key in seen:
+        key = f"{kind}/{element}/" + "/".join(axis.name for axis in axes)
+        if key in seen or any(axis.name not in elements.table[element] for axis in axes):
             continue
         seen.add(key)
         yield Draft(
-            kind="element_values",
+            kind=kind,
             key=key,
             parts={
                 "treatise": elements.treatise,
@@ -170,18 +182,17 @@ def _element_values(corpus: Corpus, n: int, seed: int) -> Iterator[Draft]:
         )
 
 
-def _values_key(element: str, axes: Sequence[Axis]) -> str:
-    return f"element_values/{element}/" + "/".join(axis.name for axis in axes)
-
-
-def _split_by_count(drafts: dict[Split, list[Draft]], stream: Iterator[Draft], counts: Counts, n: int) -> None:
+def split_by_count(
+    drafts: dict[Split, list[Draft]], stream: Iterator[Draft], counts: Counts, n: int, where: str
+) -> None:
+    """Take as many as are declared for each split. Raises UserError where the stream has fewer."""
     for split in ("test", "validation", "train"):
         for _ in range(getattr(counts, split)):
             draft = next(stream, None)
             if draft is None:
                 wanted = counts.train + counts.validation + counts.test
                 raise UserError(
-                    f"params/questions.yaml: key 'element_values.{n}' of the corpus: {wanted} questions on {n} axes "
+                    f"params/questions.yaml: {where}: {wanted} questions on {n} axes "
                     "asked for, there are fewer distinct ones; ask for fewer questions or more axes"
                 )
             drafts[split].append(draft)
@@ -287,8 +298,12 @@ LIST_KINDS: dict[str, Callable[[Corpus, random.Random], Iterator[Draft]]] = {
 
 
 def _stated_facts(corpus: Corpus, rng: random.Random) -> str:
-    elements = corpus.elements
-    assert elements
+    assert corpus.elements
+    return stated_facts(corpus.elements, rng)
+
+
+def stated_facts(elements: Elements, rng: random.Random) -> str:
+    """What one element is on some of its axes, as a line of plain text."""
     element = rng.choice(elements.elements)
     axes = rng.sample(elements.axes, min(rng.randint(1, 8), len(elements.axes)))
     return "".join(

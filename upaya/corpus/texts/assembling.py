@@ -1,0 +1,267 @@
+"""What the importers share: files to rows, and the parts of printed lines to passages."""
+
+import gc
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from upaya.corpus.texts.faults import Faults
+from upaya.corpus.texts.passages import BETWEEN_VERSES, Passage
+
+BROKEN = "\ufffd"  # stands in a row that is no UTF-8
+_BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")  # another font shows another character there, or none
+_SPACE = re.compile(r"\s+")
+_REFERENCE = re.compile(r"(?P<page>\d+)(?P<column>[a-z]?)(?P<line>\d\d)")
+_LICENCE = re.compile(r"licen[cs]e|\bCC[ -](BY|0)|public[ -]domain|copyright|著作權|授權", re.IGNORECASE)
+
+
+Order = tuple[int, str, int] | tuple[()]  # page, column, line
+
+
+class Piece(NamedTuple):
+    """What one paragraph has of one printed line, or of several that follow each other on a page.
+
+    Attributes:
+        lines: where in the paragraph each printed line begins, and its reference; none for more of the line before.
+        start: where in the paragraph the piece begins.
+        row: the input file's line.
+        first, last: the order of the first and the last reference.
+    """
+
+    text: str
+    lines: list[tuple[int, str]]
+    start: int
+    row: int
+    first: Order
+    last: Order
+
+
+@dataclass
+class Block:
+    """A paragraph, a verse or a heading as its file has it. Pieces of verse end with what stands between verses."""
+
+    kind: Literal["prose", "verse", "heading"] = "prose"
+    pieces: list[Piece] = field(default_factory=list)
+    length: int = 0
+    place: str = ""  # of its last line
+
+    def add(
+        self, text: str, places: Iterable[str], row: int, first: Order = (), last: Order = (),
+        lengths: Iterable[int] = (),
+    ) -> None:  # fmt: skip
+        """A piece, `text` being as in a passage: without needless white space, and not empty.
+
+        Args:
+            places: of the printed lines in it.
+            lengths: in characters, of these lines but the last.
+        """
+        if self.pieces and (space := between(self.pieces[-1].text, text)):
+            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + space)
+            self.length += len(space)
+        lines = list(zip(accumulate(lengths, initial=self.length), places, strict=True))
+        last_place = lines[-1][1]
+        if lines[0][1] == self.place:
+            del lines[0]
+        self.pieces.append(Piece(text, lines, self.length, row, first, last))
+        self.length += len(text)
+        self.place = last_place
+
+    def end_verse(self) -> None:
+        """What comes next is another verse."""
+        if self.pieces and not self.pieces[-1].text.endswith(BETWEEN_VERSES):
+            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + BETWEEN_VERSES)
+            self.length += len(BETWEEN_VERSES)
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+
+@dataclass
+class Fascicle:
+    """Attributes: file: relative to the folder. row: where it begins there."""
+
+    work: str
+    number: int
+    file: str
+    row: int
+    blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass
+class Imported:
+    """What an importer has read. Attributes: works: id → title. files: those read, by their path in the folder."""
+
+    importer: Literal["kanripo", "cbeta", "text"]
+    works: dict[str, str]
+    edition: str
+    licence: str
+    files: dict[str, Path]
+    passages: list[Passage]
+    faults: Faults
+
+
+def text_of(path: Path, file: str, faults: Faults) -> str:
+    """A text file's rows, each with an end; one that is no UTF-8 holds BROKEN and is named.
+
+    Of a file that is for the most part something else there is nothing: what it is, is not guessed at.
+    """
+    data = path.read_bytes()
+    text = data.decode(_BOMS.get(data[:2], "utf-8-sig"), errors="replace")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text += "\n" * (not text.endswith("\n"))
+    return _named(text, file, faults) if BROKEN in text or "\0" in text else text
+
+
+def _named(text: str, file: str, faults: Faults) -> str:
+    rows = text.split("\n")
+    broken = [number for number, row in enumerate(rows, 1) if BROKEN in row or "\0" in row]
+    if 2 * len(broken) > sum(not row.isascii() or "\0" in row for row in rows):
+        what = f"{len(broken)} of {len(rows) - 1} lines; the file is left out: convert it to UTF-8 first"
+        faults.add("not UTF-8", file, broken[0], what)
+        return ""
+    for number in broken:
+        faults.add("not UTF-8", file, number, "the line is left out")
+        rows[number - 1] += BROKEN
+    return "\n".join(rows)
+
+
+def without_space(text: str) -> str:
+    """Without white space, but for one space between the words of a script that has it; an honorific space goes, and
+    so does what indents a verse."""
+    if text.isalnum():  # most printed lines but for their punctuation
+        return text
+    parts = _SPACE.split(text.strip())
+    joined = parts[0]
+    for part in parts[1:]:
+        joined += between(joined, part) + part
+    return joined
+
+
+def between(before: str, after: str) -> str:
+    """What stands for white space between two texts: a space where both sides are written with spaces."""
+    return " " if before and after and not _wide(before[-1]) and not _wide(after[0]) else ""
+
+
+def _wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"
+
+
+def order_of(reference: str) -> tuple[int, str, int] | None:
+    """Page, column and line of "0104c05"; None where it is none."""
+    match = _REFERENCE.fullmatch(reference)
+    return (int(match["page"]), match["column"], int(match["line"])) if match else None
+
+
+def passages_of(fascicles: Iterable[Fascicle], faults: Faults) -> list[Passage]:
+    """The passages of fascicles, in the order of their works and numbers.
+
+    A fascicle that comes twice is taken the first time. Lines whose reference does not come after those before them are
+    left out, and the paragraph ends there: a place shall name one place.
+    """
+    passages: list[Passage] = []
+    taken: dict[tuple[str, int], Fascicle] = {}
+    last: dict[str, Order] = {}
+    for fascicle in sorted(fascicles, key=lambda each: (each.work, each.number)):
+        first = taken.setdefault((fascicle.work, fascicle.number), fascicle)
+        if first is not fascicle:
+            what = (
+                f"{fascicle.work}, fascicle {fascicle.number} stands in {first.file}:{first.row}; this one is left out"
+            )
+            faults.add("fascicle twice", fascicle.file, fascicle.row, what)
+            continue
+        before = len(passages)
+        passages += _passages_of_one(fascicle, last, faults)
+        if len(passages) == before:
+            faults.add("no passage", fascicle.file, fascicle.row, f"nothing but headings in fascicle {fascicle.number}")
+    return passages
+
+
+def _passages_of_one(fascicle: Fascicle, last: dict[str, Order], faults: Faults) -> Iterator[Passage]:
+    heading = ""
+    for block in fascicle.blocks:
+        if block.kind == "heading":
+            heading = block.text
+            continue
+        for pieces in _forward(block.pieces, fascicle, last, faults):
+            passage = _passage(pieces, block.kind == "verse", fascicle, heading)
+            if passage:
+                yield passage
+
+
+def _forward(
+    pieces: Sequence[Piece], fascicle: Fascicle, last: dict[str, Order], faults: Faults
+) -> Iterator[list[Piece]]:
+    """Runs of pieces whose references run forwards."""
+    run: list[Piece] = []
+    reached, astray = last.get(fascicle.work, ()), False
+    for piece in pieces:
+        if piece.first and piece.first < reached:
+            if not astray:
+                what = f"after {_shown(reached)} comes {_shown(piece.first)}; left out until it runs on"
+                faults.add("reference runs backwards", fascicle.file, piece.row, what)
+                yield run
+                run = []
+            astray = True
+            continue
+        astray, reached = False, piece.last
+        run.append(piece)
+    last[fascicle.work] = reached
+    yield run
+
+
+def _shown(order: Order) -> str:
+    return f"{order[0]:04d}{order[1]}{order[2]:02d}" if order else ""
+
+
+def _passage(pieces: Sequence[Piece], verse: bool, fascicle: Fascicle, heading: str) -> Passage | None:
+    """The pieces as one text; None where there are none."""
+    if not pieces:
+        return None
+    begins = pieces[0].start
+    lines = list(chain.from_iterable([piece.lines for piece in pieces]))
+    if begins:  # a part of a paragraph: what stood before it is left out
+        lines = [(start - begins, place) for start, place in lines]
+    # Not validated: that would take longer than all the rest, and who reads a passage validates it.
+    return Passage.model_construct(
+        text="".join([piece.text for piece in pieces]).rstrip(BETWEEN_VERSES + " "), fascicle=fascicle.number,
+        place=lines[0][1], lines=lines, source=f"{fascicle.file}:{pieces[0].row}", verse=verse, heading=heading,
+    )  # fmt: skip
+
+
+def uncollected(read: Callable[[Path], Imported]) -> Callable[[Path], Imported]:
+    """An importer that Python's collector of cycles does not interrupt: it would walk through all lines read so far,
+    again and again, and there are no cycles among them."""
+
+    @wraps(read)
+    def reading(what: Path) -> Imported:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return read(what)
+        finally:
+            if collecting:
+                gc.enable()
+
+    return reading
+
+
+def stated_licence(folder: Path) -> str:
+    """What a folder says of its licence, in its own words: the first lines of a LICENSE, or the README's that speak
+    of one."""
+    for path in sorted(folder.iterdir()):
+        name = path.name.lower()
+        if not path.is_file() or not name.startswith(("license", "licence", "copying", "readme")):
+            continue
+        rows = [row.strip() for row in path.read_text(encoding="utf-8", errors="replace").splitlines() if row.strip()]
+        said = [row for row in rows if _LICENCE.search(row)] if name.startswith("readme") else rows[:3]
+        if said:
+            return " ".join(said[:5])
+    return "not stated by the source"
