@@ -3,6 +3,7 @@
 Splits are by fact combination (`key`): an element with an ordered tuple of axes, or a list asked in one way. All
 questions with one key are in one split, so no combination of a test question was ever trained on."""
 
+import math
 import random
 import re
 from collections import defaultdict
@@ -21,6 +22,10 @@ from upaya.declared.questions import CorpusSource, Counts
 from upaya.errors import UserError, nearest
 
 
+OTHER_CHOICES = 3  # beside the right one
+MEMBERSHIPS = 3  # of a list, with either answer
+
+
 class Draft(BaseModel):
     """A question of the corpus before it is worded and split."""
 
@@ -34,6 +39,8 @@ class Draft(BaseModel):
     difficulty: int = 1
     skills: list[str] = []
     choices: list[list[str]] = []
+    accepted: list[list[str]] = []
+    shortcuts: dict[str, Answer] = {}
 
 
 class CorpusOfElements:
@@ -113,6 +120,8 @@ def _worded(draft: Draft, phrasing: Phrasing, split: Split, identity: str) -> En
         held_out_phrasing=phrasing.held_out is not None,
         skills=draft.skills,
         choices=draft.choices,
+        accepted=draft.accepted,
+        shortcuts=draft.shortcuts,
     )
 
 
@@ -133,7 +142,8 @@ def source_text(treatise: str, fascicles: Sequence[int | None]) -> str:
 
 
 def _element_values(corpus: Corpus, n: int, seed: int) -> Iterator[Draft]:
-    """An endless stream of distinct (element, ordered n axes), until all are out."""
+    """An endless stream of distinct (element, ordered n axes), until all are out; none with an axis that leaves the
+    element out."""
     elements = corpus.elements
     assert elements
     if n > len(elements.axes):
@@ -141,15 +151,13 @@ def _element_values(corpus: Corpus, n: int, seed: int) -> Iterator[Draft]:
             f"params/questions.yaml: key 'element_values.{n}' of the corpus: the corpus has {len(elements.axes)} axes"
         )
     rng = random.Random(f"{seed}/element_values/{n}")
-    possible = len(elements.elements)
-    for taken in range(n):
-        possible *= len(elements.axes) - taken
+    possible = sum(math.perm(len(elements.table[element]), n) for element in elements.elements)
     seen: set[str] = set()
     while len(seen) < possible:
         element = rng.choice(elements.elements)
         axes = rng.sample(elements.axes, n)
         key = _values_key(element, axes)
-        if key in seen:
+        if key in seen or any(element in axis.left_out for axis in axes):
             continue
         seen.add(key)
         yield Draft(
@@ -198,9 +206,10 @@ def _count_of_value(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
 
 
 def _values(corpus: Corpus) -> Iterator[tuple[Axis, str, list[str]]]:
-    """Every (axis, value, elements with exactly this value)."""
+    """Every (axis, value, elements with exactly this value) of the axes that leave out none: of another it could not be
+    said which value is that element's."""
     if corpus.elements:
-        for axis in corpus.elements.axes:
+        for axis in (axis for axis in corpus.elements.axes if not axis.left_out):
             holders: dict[str, list[str]] = defaultdict(list)
             for element in corpus.elements.elements:
                 holders[value_text(corpus.elements.table[element][axis.name])].append(element)
@@ -237,15 +246,23 @@ def _about_list(kind: str, entry: NumberedList, answer: Answer, answer_type: Ans
 def _list_members(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
     for entry in corpus.lists:
         if entry.ordered:
-            yield _about_list("list_members", entry, entry.members, "ordered_list")
+            draft = _about_list("list_members", entry, entry.members, "ordered_list")
         else:
-            yield _about_list("list_members_unordered", entry, entry.members, "set")
+            draft = _about_list("list_members_unordered", entry, entry.members, "set")
+        yield draft.model_copy(update={"accepted": _forms(entry, entry.members)})
+
+
+def _forms(entry: NumberedList, members: Sequence[str]) -> list[list[str]]:
+    """The other forms of each member; nothing where none has any."""
+    forms = [entry.accepted(member) for member in members]
+    return forms if any(forms) else []
 
 
 def _list_member(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
     for entry in filter(lambda entry: entry.ordered, corpus.lists):
         for k, member in enumerate(entry.members, start=1):
-            yield _about_list("list_member", entry, member, "term", k=cn2an.an2cn(k))
+            draft = _about_list("list_member", entry, member, "term", k=cn2an.an2cn(k))
+            yield draft.model_copy(update={"accepted": _forms(entry, [member])})
 
 
 def _list_count(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
@@ -257,22 +274,46 @@ def _list_count(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
 def _list_of_member(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
     for entry in corpus.lists:
         item = rng.choice(entry.members)
-        others = [other for other in corpus.lists if corpus.surely_without(other, item, entry)]
-        names = sorted({other.name for other in others})
-        if len(names) >= 3:
-            choices = [entry.name, *rng.sample(names, 3)]
+        near = [
+            other for other in corpus.lists if other.treatise == entry.treatise and item in corpus.set_apart[other.id]
+        ]
+        far = [other for other in corpus.lists if other not in near and corpus.surely_without(other, item, entry)]
+        if len(near) + len(far) >= OTHER_CHOICES:
+            wrong = rng.sample(near, min(OTHER_CHOICES, len(near)))
+            choices = [entry, *wrong, *rng.sample(far, OTHER_CHOICES - len(wrong))]
             rng.shuffle(choices)
-            yield _about_list("list_of_member", entry, entry.name, "term", item=item, choices="；".join(choices))
+            names = "；".join(choice.name for choice in choices)
+            draft = _about_list("list_of_member", entry, entry.name, "term", item=item, choices=names)
+            yield draft.model_copy(update={"shortcuts": _chosen_cheaply(corpus, item, choices)})
 
 
 def _membership(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
+    """Of every list as many members as names that the treatise sets apart from them, so that neither the list nor its
+    theme gives the answer away."""
     for entry in corpus.lists:
-        strangers = [
-            member for other in corpus.lists for member in other.members if corpus.surely_without(entry, member, other)
-        ]
-        if strangers:  # only lists that are asked both ways, or the list alone would give the answer away
-            yield _about_list("membership", entry, True, "boolean", item=rng.choice(entry.members))
-            yield _about_list("membership", entry, False, "boolean", item=rng.choice(strangers))
+        apart = corpus.set_apart[entry.id]
+        each = min(MEMBERSHIPS, len(entry.members), len(apart))
+        for answer, names in ((True, entry.members), (False, apart)):
+            for item in rng.sample(names, each):
+                draft = _about_list("membership", entry, answer, "boolean", item=item)
+                yield draft.model_copy(update={"shortcuts": _told_cheaply(corpus, item, entry)})
+
+
+def _told_cheaply(corpus: Corpus, item: str, entry: NumberedList) -> dict[str, Answer]:
+    """What one answers who does not know whether an item is a list's member."""
+    return {
+        "same theme": corpus.themes[entry.id] in corpus.themes_of(item),
+        "shared character": bool(set(item) & set(entry.name)),
+    }
+
+
+def _chosen_cheaply(corpus: Corpus, item: str, choices: Sequence[NumberedList]) -> dict[str, Answer]:
+    """What one chooses who does not know which list has an item: the first choice that is as likely."""
+    themes = corpus.themes_of(item)
+    return {
+        "same theme": max(choices, key=lambda choice: corpus.themes[choice.id] in themes).name,
+        "shared character": max(choices, key=lambda choice: len(set(item) & set(choice.name))).name,
+    }
 
 
 LIST_KINDS: dict[str, Callable[[Corpus, random.Random], Iterator[Draft]]] = {
@@ -291,8 +332,11 @@ def _stated_facts(corpus: Corpus, rng: random.Random) -> str:
     assert elements
     element = rng.choice(elements.elements)
     axes = rng.sample(elements.axes, min(rng.randint(1, 8), len(elements.axes)))
+    said = [axis for axis in axes if element not in axis.left_out] or [
+        axis for axis in elements.axes if element not in axis.left_out
+    ][:1]
     return "".join(
-        f"{element}，{axis_text(axis)}者，{value_text(elements.table[element][axis.name])}。" for axis in axes
+        f"{element}，{axis_text(axis)}者，{value_text(elements.table[element][axis.name])}。" for axis in said
     )
 
 
