@@ -3,9 +3,9 @@
 A corpus is a folder with any of
     elements.yaml      elements, and the axes (諸門) on which each has a value
     lists/*.yaml       numbered lists (法數), members in order, each under its treatise
-    apart.yaml         groups of lists that the treatise itself sets apart: where "no" answers and wrong choices come from
+    apart.yaml         lists that the treatise itself sets apart: where "no" answers and wrong choices come from
     synonyms.yaml      names that are not to be contrasted, so that no "no" could be disputed
-    disjoint.yaml      pairs of themes (file names under lists/) that share no dharma: wrong choices where these are few
+    disjoint.yaml      pairs of themes (file names under lists/) that share no dharma: more wrong choices
     phrasings.yaml     how the questions of each kind are worded
 """
 
@@ -55,8 +55,8 @@ class Axis(Declared):
 
 
 class Elements(Declared):
-    """Elements and the axes on which each of them has exactly one value (a non-empty set of alternatives), but for those
-    that an axis leaves out."""
+    """Elements and the axes on which each of them has exactly one value (a non-empty set of alternatives), but for
+    those that an axis leaves out."""
 
     treatise: str
     elements: list[str] = Field(min_length=1)
@@ -116,8 +116,8 @@ class NumberedList(Declared):
     """One numbered list (法數) as a treatise gives it. Where the treatise gives no order, it is asked for as a set.
 
     Attributes:
-        shared: the end of members that the treatise itself says once for all of them (身受心法念住): a member that has it
-            is accepted without it.
+        shared: the end of members that the treatise itself says once for all of them (身受心法念住): a member that has
+            it is accepted without it.
         also: member → other forms of it that are accepted.
     """
 
@@ -229,9 +229,9 @@ class Corpus:
 
     @cached_property
     def set_apart(self) -> dict[str, list[str]]:
-        """List id → the names that the treatise itself sets apart from the list's members: another list of a group gives
-        them and this list, complete as it is, does not. None that is not to be contrasted with a member, unless a list of
-        the group names both."""
+        """List id → the names that the treatise itself sets apart from the list's members: another list of a group
+        gives them and this list, complete as it is, does not. None that is not to be contrasted with a member, unless a
+        list of the group names both."""
         named: dict[str, list[str]] = {entry.id: [] for entry in self.lists}
         for group in self.apart:
             for entry in group:

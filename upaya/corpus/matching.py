@@ -17,7 +17,7 @@ from upaya.corpus.numerals import Number, number
 
 LONGEST_CHOICE, LONGEST_JSON = 1000, 20_000  # characters that are looked at
 
-_YES, _NO = {"是", "有", "对", "yes", "true"}, {"否", "不是", "非", "无", "没有", "不对", "no", "false"}
+YES, NO = {"是", "有", "对", "yes", "true"}, {"否", "不是", "非", "无", "没有", "不对", "no", "false"}
 
 _ARTICLES = {"a", "an", "the"}
 # No brackets, signs or #: they belong to what they stand beside.
@@ -83,7 +83,7 @@ def is_exact(text: str | None, question: Checkable) -> bool:
             return abs(Fraction(said) - right) <= as_written(question.tolerance)
         return said == right
     if answer_type == "boolean":
-        return normalised(text) in (_YES if answer else _NO)
+        return normalised(text) in (YES if answer else NO)
     if answer_type == "term":
         return as_right_item(normalised(text), question) == normalised(str(answer))
     if isinstance(answer, list):
@@ -128,7 +128,7 @@ def reading(text: str, question: Checkable) -> Any:
     if question.answer_type == "number":
         return number(text, question.unit)
     if question.answer_type == "boolean":
-        return {word: said for said, words in ((True, _YES), (False, _NO)) for word in words}.get(normalised(text))
+        return {word: said for said, words in ((True, YES), (False, NO)) for word in words}.get(normalised(text))
     if question.answer_type in ("ordered_list", "set"):
         return right_forms(items(text), question)
     if question.answer_type == "math":

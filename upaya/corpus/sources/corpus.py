@@ -21,7 +21,6 @@ from upaya.corpus.splitting import shared_out
 from upaya.declared.questions import CorpusSource, Counts
 from upaya.errors import UserError, nearest
 
-
 OTHER_CHOICES = 3  # beside the right one
 MEMBERSHIPS = 3  # of a list, with either answer
 
