@@ -122,7 +122,8 @@ def judged(made: Path) -> Iterator[tuple[Question, dict[str, Any]]]:
 def test_what_the_task_calls_right_is_what_we_call_right(made: Path) -> None:
     export_questions(made / "out", "unknown")
     said = [
-        "身念住、受念住、心念住、法念住", "身，受，心，法", "受、身、心、法", "身念住、受念住", "身、受、心、法、法", "灭界、断界、离界",
+        "身念住、受念住、心念住、法念住", "身，受，心，法", "受、身、心、法", "身念住、受念住", "身、受、心、法、法",
+        "灭界、断界、离界",
         "断界、离界", "羯逻蓝", "羯剌蓝。", "羯", "18", "十八", "１８", "19", "否", "没有", "是", "", "[invalid]",
     ]  # fmt: skip
     rights = 0

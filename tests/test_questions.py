@@ -191,6 +191,6 @@ def test_no_prompt_says_one_of_six_twice() -> None:
 def test_accepted_forms_go_with_the_question_in_both_scripts() -> None:
     stages = next(question for question in QUESTIONS if question.key == "list_members/five-embryo-stages-kosa")
     assert stages.accepted[0] == ["羯剌蓝"] and is_exact("羯剌蓝、頞部昙、闭尸、键南、钵罗奢佉", stages)
-    first = [q for q in QUESTIONS if q.key == "list_member/four-mindfulness-kosa"][0]
+    first = next(q for q in QUESTIONS if q.key == "list_member/four-mindfulness-kosa")
     assert first.accepted == [["身"]] and is_exact("身", first) and not is_exact("受", first)
     assert all("accepted" not in q.model_dump() for q in of_kind("element_values"))
