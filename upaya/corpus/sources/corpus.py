@@ -287,13 +287,16 @@ def _list_of_member(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
 
 
 def _membership(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
-    """Of every list as many members as names that the treatise sets apart from them, so that neither the list nor its
-    theme gives the answer away."""
+    """Of every list as many members as names that the treatise sets apart from them, those of its own theme first, so
+    that neither the list nor its theme gives the answer away."""
     for entry in corpus.lists:
         apart = corpus.set_apart[entry.id]
         each = min(MEMBERSHIPS, len(entry.members), len(apart))
-        for answer, names in ((True, entry.members), (False, apart)):
-            for item in rng.sample(names, each):
+        near = [item for item in apart if corpus.themes[entry.id] in corpus.themes_of(item)]
+        others = rng.sample(near, min(each, len(near)))
+        others += rng.sample([item for item in apart if item not in near], each - len(others))
+        for answer, names in ((True, rng.sample(entry.members, each)), (False, others)):
+            for item in names:
                 draft = _about_list("membership", entry, answer, "boolean", item=item)
                 yield draft.model_copy(update={"shortcuts": _told_cheaply(corpus, item, entry)})
 
