@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from upaya.corpus.baselines import baselines, cheaply_right
 from upaya.corpus.gathering import gather
 from upaya.corpus.questions import SPLITS, Question
 from upaya.corpus.script import Converter
@@ -20,14 +21,15 @@ def main() -> None:
     sources = {name: opened(name, source, DATA, params.seed) for name, source in params.sources.items()}
     gathered = gather(sources, params, converter)
     questions, text = gathered.questions, gathered.text
-    report = report_of(questions, converter)
+    cheap = baselines(questions, gathered.shortcuts)
+    report = report_of(questions, converter) | {"baselines": cheap}
     with replacing(QUESTIONS, within=Path()) as partial:
         partial.mkdir(parents=True)
         for split in SPLITS:
             write_jsonl(partial / f"{split}.jsonl", (q.model_dump() for q in questions if q.split == split))
         write_text(partial / "text.txt", "".join(line + "\n" for line in text))
         write_json(partial / "report.json", report)
-    for line in gathered.said:
+    for line in (*gathered.said, *cheaply_right(cheap)):
         print(f"convert: {line}")
     counts = report["questions"]
     total = {split: sum(kind.get(split, 0) for kind in counts.values()) for split in SPLITS}

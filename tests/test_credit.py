@@ -12,7 +12,7 @@ from upaya.corpus.questions import Question
 from upaya.declared.grpo import Refill, Scaling
 from upaya.declared.regimes import Hints, Regime
 from upaya.policy.model import Policy
-from upaya.rewards.components import BY_ITEM, component
+from upaya.rewards.components import BY_ITEM, COMPONENTS, component
 from upaya.rewards.items import item_values, right_items, said_items
 from upaya.rewards.scoring import score
 from upaya.sampling.decoding import Rollouts
@@ -282,3 +282,36 @@ def test_what_was_given_is_scored_with_the_rest_and_has_no_tokens(policy: Policy
     starts = policy.token_starts(tokens, begin)
     assert starts[0] == len(begin) and starts[-1] == len(begin + rest)
     assert starts == [start + len(begin) for start in policy.token_starts(tokens)]
+
+
+MINDFULNESS = asked(
+    ["身念住", "受念住", "心念住"], "ordered_list", accepted=[["身"], ["受", "于受"], ["心"]]
+)  # members that the text itself shortens
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+@pytest.mark.parametrize("answer_type", ["ordered_list", "set"])
+def test_a_form_that_is_accepted_is_worth_what_the_right_item_is(name: str, answer_type: str) -> None:
+    question = MINDFULNESS.model_copy(update={"answer_type": answer_type})
+    pairs = [
+        (says("身", "于受", "心"), says("身念住", "受念住", "心念住")),
+        (says("受", "身念住", "何"), says("受念住", "身念住", "何")),
+        (says("心", "心"), says("心念住", "心念住")),
+    ]
+    for short, whole in pairs:
+        said, right = parse(short), parse(whole)
+        if name == "length":  # a short form is no longer
+            assert component(name)(said, question) >= component(name)(right, question)
+        else:
+            assert component(name)(said, question) == pytest.approx(component(name)(right, question))
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_another_form_of_a_term_is_worth_all_of_it(name: str) -> None:
+    term = asked("羯逻蓝", "term", accepted=[["羯剌蓝"]])
+    assert component(name)(parse(gold_completion("羯剌蓝", "")), term) == 1
+
+
+def test_a_question_without_other_forms_accepts_none() -> None:
+    question = asked(["身念住", "受念住"], "ordered_list")
+    assert component("positions")(parse(says("身", "受")), question) == 0

@@ -6,7 +6,8 @@ import pytest
 
 from upaya.corpus.answers import parse
 from upaya.corpus.authored import Corpus
-from upaya.corpus.gathering import gather
+from upaya.corpus.baselines import baselines
+from upaya.corpus.gathering import Gathered, gather
 from upaya.corpus.matching import is_exact
 from upaya.corpus.questions import SPLITS, Question
 from upaya.corpus.script import Converter
@@ -26,12 +27,17 @@ SOURCE = CorpusSource(
 )
 
 
-def made(source: CorpusSource = SOURCE, seed: int = 1) -> list[Question]:
+def gathered(source: CorpusSource = SOURCE, seed: int = 1) -> Gathered:
     params = QuestionParams(seed=seed, sources={"elements": source})
-    return gather({"elements": CorpusOfElements(CORPUS, source, seed)}, params, CONVERTER).questions
+    return gather({"elements": CorpusOfElements(CORPUS, source, seed)}, params, CONVERTER)
 
 
-QUESTIONS = made()
+def made(source: CorpusSource = SOURCE, seed: int = 1) -> list[Question]:
+    return gathered(source, seed).questions
+
+
+GATHERED = gathered()
+QUESTIONS = GATHERED.questions
 
 
 def test_no_tested_combination_is_trained_on() -> None:
@@ -127,3 +133,65 @@ def test_ambiguity_on_the_way_back_is_counted() -> None:
 def test_more_axes_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match=r"element_values\.99"):
         made(SOURCE.model_copy(update={"element_values": {99: SOURCE.element_values[2]}}))
+
+
+def of_kind(kind: str) -> list[Question]:
+    return [question for question in QUESTIONS if question.kind == kind]
+
+
+def test_a_list_is_asked_for_as_many_members_as_others() -> None:
+    told: dict[str, list[bool]] = {}
+    for question in of_kind("membership"):
+        told.setdefault(question.key, []).append(bool(question.answer))
+    assert len(told) >= 140 and all(sum(answers) * 2 == len(answers) for answers in told.values())
+
+
+def test_a_no_is_a_name_that_the_treatise_sets_apart() -> None:
+    for question in of_kind("membership"):
+        (item,) = re.findall("「([^」]+)」", question.prompt_traditional)[:1]
+        entry = next(entry for entry in CORPUS.lists if question.key == f"membership/{entry.id}")
+        assert (item in entry.members) == question.answer
+        assert question.answer or item in CORPUS.set_apart[entry.id]
+
+
+@pytest.mark.parametrize("seed", [1, 3, 20261120])
+def test_membership_and_choice_of_a_list_cannot_be_told_by_their_themes(seed: int) -> None:
+    found = gathered(seed=seed)
+    accuracies = baselines(found.questions, found.shortcuts)
+    assert accuracies["membership"]["same theme"] < 0.6
+    assert all(accuracy < 0.68 for accuracy in accuracies["membership"].values())  # of some 170 questions
+    assert all(accuracy < 0.5 for accuracy in accuracies["list_of_member"].values()), accuracies["list_of_member"]
+
+
+def test_one_choice_has_the_item() -> None:
+    for question in of_kind("list_of_member"):
+        (item,) = re.findall("「([^」]+)」", question.prompt_traditional)[:1]
+        _, identity = question.key.split("/")
+        own = next(entry for entry in CORPUS.lists if entry.id == identity)
+        offered = [
+            entry
+            for entry in CORPUS.lists
+            if entry.treatise == own.treatise
+            and re.search(f"[：；]{re.escape(entry.name)}[；？。]", question.prompt_traditional)
+        ]
+        assert len(offered) == 4 and [entry.name for entry in offered if item in entry.forms] == [own.name]
+
+
+def test_what_is_disputed_is_not_asked_and_not_stated() -> None:
+    assert not [question for question in QUESTIONS if "法界" in question.key and "尋伺" in question.skills]
+    assert not [question for question in QUESTIONS if "_of_value/尋伺" in question.key]
+    some = SOURCE.model_copy(update={"statements": 3000})
+    told = [line for line in CorpusOfElements(CORPUS, some, 1).text() if "法界，" in line]
+    assert told and not [line for line in told if "法界，有尋有伺" in line]
+
+
+def test_no_prompt_says_one_of_six_twice() -> None:
+    assert not [q.id for q in QUESTIONS if re.search("之[一二三四五六七八九十]+之", q.prompt_traditional)]
+
+
+def test_accepted_forms_go_with_the_question_in_both_scripts() -> None:
+    stages = next(question for question in QUESTIONS if question.key == "list_members/five-embryo-stages-kosa")
+    assert stages.accepted[0] == ["羯剌蓝"] and is_exact("羯剌蓝、頞部昙、闭尸、键南、钵罗奢佉", stages)
+    first = next(q for q in QUESTIONS if q.key == "list_member/four-mindfulness-kosa")
+    assert first.accepted == [["身"]] and is_exact("身", first) and not is_exact("受", first)
+    assert all("accepted" not in q.model_dump() for q in of_kind("element_values"))

@@ -227,6 +227,24 @@ def adopt(
     adopt_data(data, name or Path(data).stem, {key: value for key, value in told.items() if value}, dry_run)
 
 
+export = typer.Typer(no_args_is_help=True, help="Write what was made here in a form that others read.")
+app.add_typer(export, name="export")
+
+
+@export.command("questions")
+def export_questions(
+    to: str = typer.Option(..., help="a folder that does not exist yet"),
+    licence: str = typer.Option("unknown", help="under which you publish them, as the hub names it: cc-by-4.0, …"),
+) -> None:
+    """The questions as a data set for the `datasets` library, with a datasheet and tasks for lm-evaluation-harness.
+
+    upaya export questions --to /tmp/abhidharma --licence cc-by-4.0
+    """
+    from upaya.operating.exporting import export_questions as export_all
+
+    export_all(Path(to), licence)
+
+
 @app.command()
 def plan(
     policy: str = typer.Argument("lenient-strict", help="a policy of params/curricula.yaml"),

@@ -3,12 +3,13 @@
 A corpus is a folder with any of
     elements.yaml      elements, and the axes (諸門) on which each has a value
     lists/*.yaml       numbered lists (法數), members in order, each under its treatise
-    synonyms.yaml      names of one and the same dharma, so that no "no" question denies a synonym
-    disjoint.yaml      pairs of themes (file names under lists/) that share no dharma: where wrong choices come from
+    apart.yaml         lists that the treatise itself sets apart: where "no" answers and wrong choices come from
+    synonyms.yaml      names that are not to be contrasted, so that no "no" could be disputed
+    disjoint.yaml      pairs of themes (file names under lists/) that share no dharma: more wrong choices
     phrasings.yaml     how the questions of each kind are worded
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
@@ -30,11 +31,16 @@ class Value(Declared):
 
 
 class Axis(Declared):
-    """One gate (門): ordered alternatives, and for every element those that apply to it."""
+    """One gate (門): ordered alternatives, and for every element those that apply to it.
+
+    Attributes:
+        left_out: element → why the gate gives it no value that could not be disputed: it is not asked there.
+    """
 
     name: str
     fascicle: int | None = None
     alternatives: list[str] = Field(min_length=2)
+    left_out: dict[str, str] = Field(default_factory=dict)
     values: list[Value] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -49,7 +55,8 @@ class Axis(Declared):
 
 
 class Elements(Declared):
-    """Elements and the axes on which each of them has exactly one value (a non-empty set of alternatives)."""
+    """Elements and the axes on which each of them has exactly one value (a non-empty set of alternatives), but for
+    those that an axis leaves out."""
 
     treatise: str
     elements: list[str] = Field(min_length=1)
@@ -65,7 +72,13 @@ class Elements(Declared):
                 if member not in self.elements:
                     raise ValueError(f"groups.{group}: {member!r} is no element; {nearest(member, self.elements)}")
         for axis in self.axes:
+            for element in axis.left_out:
+                if element not in self.elements:
+                    raise ValueError(
+                        f"axis {axis.name}: left_out: {element!r} is no element; {nearest(element, self.elements)}"
+                    )
             named = [element for value in axis.values for element in self._expanded(axis, value)]
+            named += axis.left_out
             _refuse_repeats(f"axis {axis.name}", named)
             missing = [element for element in self.elements if element not in named]
             if missing:
@@ -77,7 +90,7 @@ class Elements(Declared):
         for name in value.of:
             if name == REST:
                 others = [part for other in axis.values for part in other.of if part != REST]
-                taken = set(chain.from_iterable(self.groups.get(part, [part]) for part in others))
+                taken = {*axis.left_out, *chain.from_iterable(self.groups.get(part, [part]) for part in others)}
                 named += [element for element in self.elements if element not in taken]
             elif name in self.groups:
                 named += self.groups[name]
@@ -90,7 +103,7 @@ class Elements(Declared):
 
     @cached_property
     def table(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """element → axis name → the alternatives that apply."""
+        """element → axis name → the alternatives that apply; no axis that leaves the element out."""
         rows: dict[str, dict[str, tuple[str, ...]]] = {element: {} for element in self.elements}
         for axis in self.axes:
             for value in axis.values:
@@ -100,7 +113,13 @@ class Elements(Declared):
 
 
 class NumberedList(Declared):
-    """One numbered list (法數) as a treatise gives it. Where the treatise gives no order, it is asked for as a set."""
+    """One numbered list (法數) as a treatise gives it. Where the treatise gives no order, it is asked for as a set.
+
+    Attributes:
+        shared: the end of members that the treatise itself says once for all of them (身受心法念住): a member that has
+            it is accepted without it.
+        also: member → other forms of it that are accepted.
+    """
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     name: str
@@ -108,11 +127,28 @@ class NumberedList(Declared):
     fascicle: int | None = None
     ordered: bool = True
     members: list[str] = Field(min_length=2)
+    shared: str = ""
+    also: dict[str, list[str]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def members_differ(self) -> Self:
-        _refuse_repeats(f"list {self.id}", self.members)
+    def every_form_is_of_one_member(self) -> Self:
+        for member in self.also:
+            if member not in self.members:
+                raise ValueError(f"list {self.id}: also: {member!r} is no member; {nearest(member, self.members)}")
+        if self.shared and not any(self.accepted(member) for member in self.members):
+            raise ValueError(f"list {self.id}: shared: no member ends in {self.shared!r} and has something before it")
+        _refuse_repeats(f"list {self.id}", [*self.members, *(form for m in self.members for form in self.accepted(m))])
         return self
+
+    def accepted(self, member: str) -> list[str]:
+        """The other forms of a member that are read as right."""
+        short = member.removesuffix(self.shared)
+        return [short] * (short not in ("", member)) + self.also.get(member, [])
+
+    @property
+    def forms(self) -> list[str]:
+        """Every name that is read as a member."""
+        return [form for member in self.members for form in (member, *self.accepted(member))]
 
 
 class Phrasing(Declared):
@@ -157,6 +193,8 @@ class Corpus:
             self._add_lists(file)
         synonyms = folder / "synonyms.yaml"
         self.synonyms: list[list[str]] = load_yaml(synonyms, list[list[str]]) if synonyms.exists() else []
+        apart = folder / "apart.yaml"
+        self.apart = self._groups(apart, load_yaml(apart, list[list[str]])) if apart.exists() else []
         disjoint = folder / "disjoint.yaml"
         self.disjoint = (
             {frozenset(pair) for pair in load_yaml(disjoint, list[list[str]])} if disjoint.exists() else set()
@@ -179,6 +217,34 @@ class Corpus:
             self.lists.append(entry)
             self.themes[entry.id] = file.stem
 
+    def _groups(self, file: Path, groups: list[list[str]]) -> list[list[NumberedList]]:
+        by_id = {entry.id: entry for entry in self.lists}
+        for group in groups:
+            for name in group:
+                if name not in by_id:
+                    raise UserError(f"{file}: {name!r} is the id of no list; {nearest(name, by_id)}")
+                if by_id[name].treatise != by_id[group[0]].treatise:
+                    raise UserError(f"{file}: {group[0]} and {name} are of two treatises, neither sets them apart")
+        return [[by_id[name] for name in group] for group in groups]
+
+    @cached_property
+    def set_apart(self) -> dict[str, list[str]]:
+        """List id → the names that the treatise itself sets apart from the list's members: another list of a group
+        gives them and this list, complete as it is, does not. None that is not to be contrasted with a member, unless a
+        list of the group names both."""
+        named: dict[str, list[str]] = {entry.id: [] for entry in self.lists}
+        for group in self.apart:
+            for entry in group:
+                named[entry.id] += self._set_apart_in(group, entry)
+        return {name: list(dict.fromkeys(items)) for name, items in named.items()}
+
+    def _set_apart_in(self, group: Sequence[NumberedList], entry: NumberedList) -> Iterator[str]:
+        for item in dict.fromkeys(chain.from_iterable(other.members for other in group)):
+            close = {name for line in self.synonyms if item in line for name in line if name in entry.members}
+            beside = set(chain.from_iterable(other.members for other in group if item in other.members))
+            if item not in entry.forms and close <= beside:
+                yield item
+
     def surely_without(self, entry: NumberedList, item: str, other: NumberedList) -> bool:
         """Whether an expert would say without doubt that `item`, a member of `other`, is none of `entry`'s members.
 
@@ -190,6 +256,10 @@ class Corpus:
             and entry.treatise == other.treatise
             and not self._characters(entry.name, *entry.members) & self._characters(item)
         )
+
+    def themes_of(self, item: str) -> set[str]:
+        """The themes of the lists that have a member of this name."""
+        return {self.themes[entry.id] for entry in self.lists if item in entry.members}
 
     @cache  # noqa: B019 - a corpus lives as long as the program
     def _characters(self, *terms: str) -> frozenset[str]:

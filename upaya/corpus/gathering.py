@@ -25,10 +25,15 @@ FEWEST: dict[Split, int] = {
 
 @dataclass
 class Gathered:
-    """Attributes: text: lines to pre-train on. said: what the user should know, in words."""
+    """Attributes:
+    text: lines to pre-train on.
+    shortcuts: question id → cheap rule → the answer that it gives.
+    said: what the user should know, in words.
+    """
 
     questions: list[Question] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
+    shortcuts: dict[str, dict[str, Answer]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
 
@@ -71,6 +76,8 @@ def gather(sources: Mapping[str, Source], params: QuestionParams, converter: Con
                 )
             ids[question.id] = entry.place
             gathered.questions.append(question)
+            if entry.shortcuts:
+                gathered.shortcuts[question.id] = entry.shortcuts
         gathered.text += [converter.simplify(line) if converts else line for line in source.text()]
         if unread := list(source.unread()):
             gathered.said.append(f"{name}: not read: {', '.join(unread)}")
@@ -158,6 +165,7 @@ def _question(
         form=form,
         tolerance=entry.tolerance,
         unit=entry.unit,
+        accepted=[[simplified(form) for form in forms] for forms in entry.accepted],
         prompt_traditional=entry.prompt,
         answer_traditional=entry.answer,
     )

@@ -4,8 +4,8 @@ use this."""
 import json
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -17,7 +17,7 @@ from upaya.corpus.numerals import Number, number
 
 LONGEST_CHOICE, LONGEST_JSON = 1000, 20_000  # characters that are looked at
 
-_YES, _NO = {"是", "有", "对", "yes", "true"}, {"否", "不是", "非", "无", "没有", "不对", "no", "false"}
+YES, NO = {"是", "有", "对", "yes", "true"}, {"否", "不是", "非", "无", "没有", "不对", "no", "false"}
 
 _ARTICLES = {"a", "an", "the"}
 # No brackets, signs or #: they belong to what they stand beside.
@@ -42,6 +42,7 @@ class Checkable(Protocol):
     Attributes:
         tolerance: how far a number may be from the right one; of other types it means nothing.
         unit: what a number counts; see `numerals.number`.
+        accepted: for each item of the right answer (a term is one), other forms of it; none where it is empty.
     """
 
     @property
@@ -52,6 +53,8 @@ class Checkable(Protocol):
     def tolerance(self) -> float: ...
     @property
     def unit(self) -> str: ...
+    @property
+    def accepted(self) -> list[list[str]]: ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Expected:
     answer_type: AnswerType
     tolerance: float = 0.0
     unit: str = ""
+    accepted: list[list[str]] = field(default_factory=list)
 
 
 def is_exact(text: str | None, question: Checkable) -> bool:
@@ -79,16 +83,32 @@ def is_exact(text: str | None, question: Checkable) -> bool:
             return abs(Fraction(said) - right) <= as_written(question.tolerance)
         return said == right
     if answer_type == "boolean":
-        return normalised(text) in (_YES if answer else _NO)
+        return normalised(text) in (YES if answer else NO)
     if answer_type == "term":
-        return normalised(text) == normalised(str(answer))
+        return as_right_item(normalised(text), question) == normalised(str(answer))
     if isinstance(answer, list):
-        said_items, right_items = items(text), [normalised(item) for item in answer]
+        said_items, right_items = right_forms(items(text), question), [normalised(item) for item in answer]
         return said_items == right_items if answer_type == "ordered_list" else sorted(said_items) == sorted(right_items)
     if answer_type == "math":
         return expressions.same(text, str(answer))
     said_form = _FORMS[answer_type](text)
     return said_form is not None and said_form == _FORMS[answer_type](str(answer))
+
+
+def as_right_item(said: str, question: Checkable) -> str:
+    """A normalised item as the right answer writes it, where it is one of the forms that are accepted for it."""
+    if not question.accepted:
+        return said
+    right = question.answer if isinstance(question.answer, list) else [str(question.answer)]
+    for item, forms in zip(right, question.accepted, strict=True):
+        if said in map(normalised, forms):
+            return normalised(item)
+    return said
+
+
+def right_forms(said: Sequence[str], question: Checkable) -> list[str]:
+    """Normalised items as the right answer writes them."""
+    return [as_right_item(item, question) for item in said]
 
 
 def right_number(question: Checkable) -> Number | None:
@@ -108,15 +128,15 @@ def reading(text: str, question: Checkable) -> Any:
     if question.answer_type == "number":
         return number(text, question.unit)
     if question.answer_type == "boolean":
-        return {word: said for said, words in ((True, _YES), (False, _NO)) for word in words}.get(normalised(text))
+        return {word: said for said, words in ((True, YES), (False, NO)) for word in words}.get(normalised(text))
     if question.answer_type in ("ordered_list", "set"):
-        return items(text)
+        return right_forms(items(text), question)
     if question.answer_type == "math":
         value = expressions.expression(text)
         return (str(value) if value is not None else expressions.written(text)) or None
     if question.answer_type in _FORMS:
         return _FORMS[question.answer_type](text) or None
-    return normalised(text) or None
+    return as_right_item(normalised(text), question) or None
 
 
 def comparable(text: str, answer_type: AnswerType) -> str:

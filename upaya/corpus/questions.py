@@ -23,7 +23,8 @@ class Question(BaseModel):
     combination that the split goes by; `held_out_phrasing` marks wordings that training never shows. Of a list whose
     items ask for different things, `skills` names what each item asks for and `choices` holds the alternatives that the
     question offers for it; both are empty where the items are alike. Of a number, `tolerance` is how far it may be from
-    the right one, and `unit` what it counts ("km", "%"); neither is written to questions/ where it is not given.
+    the right one, and `unit` what it counts ("km", "%"). `accepted` holds, for each item of the right answer (a term is
+    one), other forms that are read as it. None of these three is written to questions/ where it is not given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +45,7 @@ class Question(BaseModel):
     tolerance: float = Field(default=0, ge=0, allow_inf_nan=False, exclude_if=lambda value: not value)
     unit: str = Field(default="", exclude_if=lambda value: not value)
     form: Form = Field(default="tags", exclude_if=lambda value: value == "tags")
+    accepted: list[list[str]] = Field(default=[], exclude_if=lambda value: not value)
     prompt_traditional: str
     answer_traditional: Answer
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from rich.table import Table
 
 from upaya.corpus.answers import parse
+from upaya.corpus.baselines import Accuracies
 from upaya.corpus.questions import Question, read
 from upaya.declared.audit import AuditParams, Limits
 from upaya.declared.curricula import load_curricula
 from upaya.declared.regimes import Regime
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError, nearest
-from upaya.files import replacing, write_json
+from upaya.files import read_json, replacing, write_json
 from upaya.measuring.slope import Slope, flat_ones, lenient_ones, slopes
 from upaya.paths import AUDIT, AUDIT_PARAMS, QUESTIONS
 from upaya.rewards.components import component
@@ -140,6 +141,18 @@ def show_slopes(found: Sequence[Slope]) -> None:
     console.print(table, soft_wrap=False)
 
 
+def show_baselines(accuracies: Accuracies) -> None:
+    """Print what is right without the doctrine, as convert computed it on the test questions."""
+    table = Table(title="test questions that cheap baselines answer exactly")
+    table.add_column("questions")
+    rules = list(dict.fromkeys(rule for of_group in accuracies.values() for rule in of_group))
+    for rule in rules:
+        table.add_column(rule, justify="right")
+    for group, of_group in accuracies.items():
+        table.add_row(group, *(f"{of_group[rule]:.0%}" if rule in of_group else "" for rule in rules))
+    console.print(table, soft_wrap=False)
+
+
 def audited_questions(count: int) -> Sequence[Question]:
     """Validation questions of all kinds in equal parts; the built-in typical ones before any are made."""
     if not (QUESTIONS / "validation.jsonl").exists():
@@ -223,6 +236,8 @@ def run() -> bool:
     trained = {policy.regime for policy in load_curricula(declared).policies.values()}
     for line in flat_ones(sloped, [name for name in lenient_ones(regimes) if name in trained]):
         console.print(line)
+    if (QUESTIONS / "report.json").exists():
+        show_baselines(read_json(QUESTIONS / "report.json").get("baselines", {}))
     draw(findings, AUDIT / "audit.png")
     found = [vars(finding) for finding in findings]
     write_json(AUDIT / "audit.json", {"regimes": found, "components": paid, "slopes": [vars(each) for each in sloped]})

@@ -260,7 +260,7 @@ _HEAD = """\
 
 
 def _written(content: ExtractedFile | GateTable) -> str:
-    plain = content.model_dump(by_alias=True, exclude_none=True)
+    plain = content.model_dump(by_alias=True, exclude_defaults=True)
     if isinstance(content, GateTable):
         plain = _shown_table(plain)
     else:

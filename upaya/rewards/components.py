@@ -11,17 +11,19 @@ from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 from upaya.corpus.answers import (
+    SEPARATOR,
     Completion,
     items,
     normalised,
     render,
 )
-from upaya.corpus.matching import as_written, comparable, is_exact, right_number
+from upaya.corpus.matching import as_written, comparable, is_exact, right_forms, right_number
 from upaya.corpus.numerals import number
 from upaya.corpus.questions import Question
 from upaya.corpus.script import Converter
@@ -102,7 +104,7 @@ def overlap(completion: Completion, question: Question) -> float:
     """
     if not isinstance(question.answer, list):
         return float(_right(completion, question))
-    said, right = Counter(_items(completion)), Counter(right_items(question))
+    said, right = Counter(_items(completion, question)), Counter(right_items(question))
     return 2 * (said & right).total() / max(1, said.total() + right.total())
 
 
@@ -114,7 +116,7 @@ def order(completion: Completion, question: Question) -> float:
     """
     if not isinstance(question.answer, list) or question.answer_type == "set":
         return positions(completion, question)
-    said, right = _items(completion), right_items(question)
+    said, right = _items(completion, question), right_items(question)
     return LCSseq.similarity(said, right) / max(len(said), len(right))
 
 
@@ -126,6 +128,8 @@ def similarity(completion: Completion, question: Question) -> float:
     """
     said = completion.answer or ""
     if question.answer_type in LISTS_AND_WORDS:
+        if question.accepted:
+            said = SEPARATOR.join(_items(completion, question))
         return Levenshtein.normalized_similarity(normalised(said), normalised(render(question.answer)))
     if is_exact(said, question):
         return 1.0
@@ -172,7 +176,7 @@ def script(completion: Completion, question: Question) -> float:
     """
     said = completion.answer or ""
     simplified = _converter().simplify(said)
-    right = set(render(question.answer))
+    right = set(render(question.answer)).union(*chain.from_iterable(question.accepted))
     kept = sum(old == new or old in right for old, new in zip(said, simplified, strict=False))
     return kept / len(said) if said else 0.0
 
@@ -183,7 +187,7 @@ def repetition(completion: Completion, question: Question) -> float:
 
     Gamed by any list of different items.
     """
-    said = Counter(_items(completion))
+    said = Counter(_items(completion, question))
     allowed = Counter(right_items(question)) if isinstance(question.answer, list) else Counter()
     surplus = sum(max(0, count - max(1, allowed[item])) for item, count in said.items())
     return 1 - surplus / said.total() if said else 0.0
@@ -277,5 +281,5 @@ def _mean_of_items(value: ItemValue, completion: Completion, question: Question)
     return math.fsum(item_values(value, said, completion, question)) / max(len(said), len(right_items(question)))
 
 
-def _items(completion: Completion) -> list[str]:
-    return items(completion.answer) if completion.answer else []
+def _items(completion: Completion, question: Question) -> list[str]:
+    return right_forms(items(completion.answer), question) if completion.answer else []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rapidfuzz.distance import Levenshtein
 
 from upaya.corpus.answers import Completion, Span, item_spans, normalised, render
-from upaya.corpus.matching import comparable, is_exact
+from upaya.corpus.matching import as_right_item, comparable, is_exact, right_forms
 from upaya.corpus.questions import Question
 
 JOIN = "及"  # between the alternatives of one value
@@ -20,7 +20,7 @@ class Item(NamedTuple):
     """An item that a completion says.
 
     Attributes:
-        said: its text, as its type of answer is compared.
+        said: its text, as its type of answer is compared; a form that is accepted for a right item is that item.
         slot: the place, among the right items, of the one it is compared with; None for one too many.
         span: its characters in the completion's text.
     """
@@ -36,10 +36,10 @@ def said_items(completion: Completion, question: Question) -> list[Item]:
         return []
     if not isinstance(question.answer, list):
         start = completion.answer_at
-        said_form = comparable(completion.answer, question.answer_type)
+        said_form = as_right_item(comparable(completion.answer, question.answer_type), question)
         return [Item(said_form, 0, Span(start, start + len(completion.answer)))]
     spans = item_spans(completion.answer)
-    said = [normalised(completion.answer[span.start : span.end]) for span in spans]
+    said = right_forms([normalised(completion.answer[span.start : span.end]) for span in spans], question)
     right = right_items(question)
     slots = _matched(said, right) if question.answer_type == "set" else _in_order(said, right)
     return [

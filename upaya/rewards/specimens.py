@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from upaya.corpus.answers import (
@@ -92,7 +93,7 @@ def perturbed(question: Question, others: Sequence[Question], rng: random.Random
     """
     completions, write = [(0, question.gold)], _writer(question)
     if isinstance(question.answer, list):
-        known = {normalised(item) for item in question.answer}
+        known = {normalised(item) for item in (*question.answer, *chain.from_iterable(question.accepted))}
         pool = sorted(
             item for other in others for item in said_items(other.answer) if normalised(item) not in known
         ) or ["无"]

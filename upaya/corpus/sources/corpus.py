@@ -21,6 +21,9 @@ from upaya.corpus.splitting import shared_out
 from upaya.declared.questions import CorpusSource, Counts
 from upaya.errors import UserError, nearest
 
+OTHER_CHOICES = 3  # beside the right one
+MEMBERSHIPS = 3  # of a list, with either answer
+
 
 class Draft(BaseModel):
     """A question of the corpus before it is worded and split."""
@@ -35,6 +38,8 @@ class Draft(BaseModel):
     difficulty: int = 1
     skills: list[str] = []
     choices: list[list[str]] = []
+    accepted: list[list[str]] = []
+    shortcuts: dict[str, Answer] = {}
 
 
 class CorpusOfElements:
@@ -131,6 +136,8 @@ def _worded(draft: Draft, phrasing: Phrasing, split: Split, identity: str) -> En
         held_out_phrasing=phrasing.held_out is not None,
         skills=draft.skills,
         choices=draft.choices,
+        accepted=draft.accepted,
+        shortcuts=draft.shortcuts,
     )
 
 
@@ -151,8 +158,8 @@ def source_text(treatise: str, fascicles: Sequence[int | None]) -> str:
 
 
 def gate_values(elements: Elements, kind: str, n: int, rng: random.Random, where: str) -> Iterator[Draft]:
-    """An endless stream of distinct (element, ordered n axes), until all are out; none with an axis on which the
-    element has no value. Args: where: the key that asks for them, for messages."""
+    """An endless stream of distinct (element, ordered n axes), until all are out; none with an axis that leaves the
+    element out. Args: where: the key that asks for them, for messages."""
     if n > len(elements.axes):
         raise UserError(f"params/questions.yaml: {where}: there are {len(elements.axes)} axes")
     possible = sum(math.perm(len(elements.table[element]), n) for element in elements.elements)
@@ -209,9 +216,10 @@ def _count_of_value(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
 
 
 def _values(corpus: Corpus) -> Iterator[tuple[Axis, str, list[str]]]:
-    """Every (axis, value, elements with exactly this value)."""
+    """Every (axis, value, elements with exactly this value) of the axes that leave out none: of another it could not be
+    said which value is that element's."""
     if corpus.elements:
-        for axis in corpus.elements.axes:
+        for axis in (axis for axis in corpus.elements.axes if not axis.left_out):
             holders: dict[str, list[str]] = defaultdict(list)
             for element in corpus.elements.elements:
                 holders[value_text(corpus.elements.table[element][axis.name])].append(element)
@@ -248,15 +256,23 @@ def _about_list(kind: str, entry: NumberedList, answer: Answer, answer_type: Ans
 def _list_members(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
     for entry in corpus.lists:
         if entry.ordered:
-            yield _about_list("list_members", entry, entry.members, "ordered_list")
+            draft = _about_list("list_members", entry, entry.members, "ordered_list")
         else:
-            yield _about_list("list_members_unordered", entry, entry.members, "set")
+            draft = _about_list("list_members_unordered", entry, entry.members, "set")
+        yield draft.model_copy(update={"accepted": _forms(entry, entry.members)})
+
+
+def _forms(entry: NumberedList, members: Sequence[str]) -> list[list[str]]:
+    """The other forms of each member; nothing where none has any."""
+    forms = [entry.accepted(member) for member in members]
+    return forms if any(forms) else []
 
 
 def _list_member(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
     for entry in filter(lambda entry: entry.ordered, corpus.lists):
         for k, member in enumerate(entry.members, start=1):
-            yield _about_list("list_member", entry, member, "term", k=cn2an.an2cn(k))
+            draft = _about_list("list_member", entry, member, "term", k=cn2an.an2cn(k))
+            yield draft.model_copy(update={"accepted": _forms(entry, [member])})
 
 
 def _list_count(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
@@ -268,22 +284,49 @@ def _list_count(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
 def _list_of_member(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
     for entry in corpus.lists:
         item = rng.choice(entry.members)
-        others = [other for other in corpus.lists if corpus.surely_without(other, item, entry)]
-        names = sorted({other.name for other in others})
-        if len(names) >= 3:
-            choices = [entry.name, *rng.sample(names, 3)]
+        near = [
+            other for other in corpus.lists if other.treatise == entry.treatise and item in corpus.set_apart[other.id]
+        ]
+        far = [other for other in corpus.lists if other not in near and corpus.surely_without(other, item, entry)]
+        if len(near) + len(far) >= OTHER_CHOICES:
+            wrong = rng.sample(near, min(OTHER_CHOICES, len(near)))
+            choices = [entry, *wrong, *rng.sample(far, OTHER_CHOICES - len(wrong))]
             rng.shuffle(choices)
-            yield _about_list("list_of_member", entry, entry.name, "term", item=item, choices="；".join(choices))
+            names = "；".join(choice.name for choice in choices)
+            draft = _about_list("list_of_member", entry, entry.name, "term", item=item, choices=names)
+            yield draft.model_copy(update={"shortcuts": _chosen_cheaply(corpus, item, choices)})
 
 
 def _membership(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
+    """Of every list as many members as names that the treatise sets apart from them, those of its own theme first, so
+    that neither the list nor its theme gives the answer away."""
     for entry in corpus.lists:
-        strangers = [
-            member for other in corpus.lists for member in other.members if corpus.surely_without(entry, member, other)
-        ]
-        if strangers:  # only lists that are asked both ways, or the list alone would give the answer away
-            yield _about_list("membership", entry, True, "boolean", item=rng.choice(entry.members))
-            yield _about_list("membership", entry, False, "boolean", item=rng.choice(strangers))
+        apart = corpus.set_apart[entry.id]
+        each = min(MEMBERSHIPS, len(entry.members), len(apart))
+        near = [item for item in apart if corpus.themes[entry.id] in corpus.themes_of(item)]
+        others = rng.sample(near, min(each, len(near)))
+        others += rng.sample([item for item in apart if item not in near], each - len(others))
+        for answer, names in ((True, rng.sample(entry.members, each)), (False, others)):
+            for item in names:
+                draft = _about_list("membership", entry, answer, "boolean", item=item)
+                yield draft.model_copy(update={"shortcuts": _told_cheaply(corpus, item, entry)})
+
+
+def _told_cheaply(corpus: Corpus, item: str, entry: NumberedList) -> dict[str, Answer]:
+    """What one answers who does not know whether an item is a list's member."""
+    return {
+        "same theme": corpus.themes[entry.id] in corpus.themes_of(item),
+        "shared character": bool(set(item) & set(entry.name)),
+    }
+
+
+def _chosen_cheaply(corpus: Corpus, item: str, choices: Sequence[NumberedList]) -> dict[str, Answer]:
+    """What one chooses who does not know which list has an item: the first choice that is as likely."""
+    themes = corpus.themes_of(item)
+    return {
+        "same theme": max(choices, key=lambda choice: corpus.themes[choice.id] in themes).name,
+        "shared character": max(choices, key=lambda choice: len(set(item) & set(choice.name))).name,
+    }
 
 
 LIST_KINDS: dict[str, Callable[[Corpus, random.Random], Iterator[Draft]]] = {
@@ -306,9 +349,9 @@ def stated_facts(elements: Elements, rng: random.Random) -> str:
     """What one element is on some of its axes, as a line of plain text."""
     element = rng.choice(elements.elements)
     axes = rng.sample(elements.axes, min(rng.randint(1, 8), len(elements.axes)))
-    return "".join(
-        f"{element}，{axis_text(axis)}者，{value_text(elements.table[element][axis.name])}。" for axis in axes
-    )
+    table = elements.table[element]
+    said = [axis for axis in axes if axis.name in table] or [axis for axis in elements.axes if axis.name in table][:1]
+    return "".join(f"{element}，{axis_text(axis)}者，{value_text(table[axis.name])}。" for axis in said)
 
 
 def _stated_list(corpus: Corpus, rng: random.Random) -> str:

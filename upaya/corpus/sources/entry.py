@@ -18,7 +18,9 @@ class Entry:
         key: questions with one key are in one split; None for the question itself.
         source: what a reader is told of where it comes from.
         id: None for one made of the source's name and the entry's number.
-        skills, choices, held_out_phrasing, tolerance, unit: as of a `Question`.
+        skills, choices, held_out_phrasing, tolerance, unit, accepted: as of a `Question`.
+        shortcuts: cheap rule → the answer that it gives without the doctrine, for the table of cheap baselines
+            (upaya/corpus/baselines.py); not of the question.
     """
 
     prompt: str
@@ -37,6 +39,8 @@ class Entry:
     choices: list[list[str]] = field(default_factory=list)
     tolerance: float = 0.0
     unit: str = ""
+    accepted: list[list[str]] = field(default_factory=list)
+    shortcuts: dict[str, Answer] = field(default_factory=dict)
 
 
 class Source(Protocol):

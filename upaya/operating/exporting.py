@@ -1,0 +1,310 @@
+"""`upaya export questions`: the questions as others read them.
+
+README.md                       the datasheet, with the header by which the `datasets` library finds the files
+data/<kind>/<split>.parquet     one row a question
+tasks/upaya_<kind>.yaml         a task of lm-evaluation-harness on the test questions
+tasks/judging.py                what these tasks call an answer right by
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cn2an
+import yaml
+
+from upaya.corpus.answers import render
+from upaya.corpus.baselines import Accuracies
+from upaya.corpus.matching import NO, YES
+from upaya.corpus.questions import SPLITS, Question, Split, read
+from upaya.declared.questions import CorpusSource, HuggingFaceSource, QuestionParams
+from upaya.declared.validation import load_yaml
+from upaya.errors import UserError
+from upaya.files import read_json, replacing
+from upaya.operating import judging
+from upaya.paths import QUESTION_PARAMS, QUESTIONS
+from upaya.terminal import console
+
+ByKind = dict[str, dict[Split, list[Question]]]
+
+COLUMNS = {
+    "id": "unique in the data set",
+    "kind": "what is asked for; also the name of the configuration",
+    "difficulty": "of element_values the number of gates asked at once; else 1",
+    "prompt": "the question in Simplified characters, converted by OpenCC",
+    "answer": "the right answer, its items joined by 、",
+    "answer_type": "how an answer is compared: ordered_list, set, term, number, boolean, …",
+    "items": "the right answer's items; one of what is no list",
+    "accepted": "for each item, other forms that are right too",
+    "prompt_traditional": "the question as authored",
+    "answer_traditional": "the right answer as authored",
+    "source": "treatise and fascicle, or where else it comes from",
+    "key": "the fact combination: all questions with one key are in one split",
+    "held_out_phrasing": "whether its wording is one that no training question has",
+}
+ASKED = {  # what a model is told of the form; without the corpus nobody knows in which language questions are
+    True: "{{prompt}}\n请把最后的答案写在 <answer> 与 </answer> 之间。",
+    False: "{{prompt}}\nWrite your final answer between <answer> and </answer>.",
+}
+SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+
+
+def export_questions(to: Path, licence: str) -> None:
+    """Write the data set into a new folder, whole or not at all. Raises UserError where the folder is there already,
+    where no questions were made yet, and where two kinds would have one name."""
+    if to.exists() or to.is_symlink():
+        raise UserError(f"{to} exists already, and nothing is overwritten: name a folder that does not exist yet")
+    if not (QUESTIONS / "report.json").exists():
+        raise UserError(f"no {QUESTIONS}/ to export yet: `dvc repro convert` makes the questions")
+    by_kind: ByKind = defaultdict(lambda: defaultdict(list))
+    for split in SPLITS:
+        for question in read(QUESTIONS, split):
+            by_kind[question.kind][split].append(question)
+    names = _names(by_kind)
+    params = load_yaml(QUESTION_PARAMS, QuestionParams)
+    authored = any(isinstance(source, CorpusSource) for source in params.sources.values())
+    with replacing(to, within=to.parent) as partial:
+        for kind, splits in by_kind.items():
+            for split, questions in splits.items():
+                _write_rows(partial / "data" / names[kind] / f"{split}.parquet", questions)
+            if splits["test"]:
+                _write(partial / "tasks" / f"upaya_{names[kind]}.yaml", _task(names[kind], authored))
+        _write(partial / "tasks" / "judging.py", Path(judging.__file__).read_text(encoding="utf-8"))
+        report = read_json(QUESTIONS / "report.json")
+        _write(partial / "README.md", _card(by_kind, names, params, authored, report.get("baselines", {}), licence))
+    total = sum(len(questions) for splits in by_kind.values() for questions in splits.values())
+    console.print(f"export: {total} questions of {len(by_kind)} kinds in {to}; what they are says {to / 'README.md'}")
+
+
+def _names(kinds: Mapping[str, Any]) -> dict[str, str]:
+    """Kind → its name as a folder's and a configuration's."""
+    names = {kind: re.sub(r"[^\w-]", "-", kind) for kind in sorted(kinds)}
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            both = [kind for kind in names if names[kind] == name]
+            raise UserError(f"the kinds {', '.join(map(repr, both))} would all be called {name!r}: rename one")
+    return names
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _write_rows(path: Path, questions: Sequence[Question]) -> None:
+    """Parquet, which says of what type an empty list is."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    texts = pa.list_(pa.string())
+    types = {
+        "difficulty": pa.int64(), "items": texts, "accepted": pa.list_(texts), "held_out_phrasing": pa.bool_(),
+    }  # fmt: skip
+    schema = pa.schema([(column, types.get(column, pa.string())) for column in COLUMNS])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.Table.from_pylist([row(question) for question in questions], schema), path)
+
+
+def row(question: Question) -> dict[str, Any]:
+    """A question as a row of the data set: the columns of COLUMNS."""
+    items = question.answer if isinstance(question.answer, list) else [render(question.answer)]
+    values: dict[str, Any] = {column: getattr(question, column, None) for column in COLUMNS}
+    return values | {
+        "answer": render(question.answer),
+        "answer_traditional": render(question.answer_traditional),
+        "items": items,
+        "accepted": question.accepted or [_other_words(question) for _ in items],
+    }
+
+
+def _other_words(question: Question) -> list[str]:
+    """How else a yes, a no or a whole number is written."""
+    if isinstance(question.answer, bool):
+        return sorted((YES if question.answer else NO) - {render(question.answer)})
+    if isinstance(question.answer, int) and 0 <= question.answer < 10_000:
+        return [cn2an.an2cn(question.answer)]
+    return []
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+def _task(name: str, authored: bool) -> str:
+    """A task of lm-evaluation-harness (its docs/task_guide.md), without examples before the question."""
+    declared = {
+        "task": f"upaya_{name}",
+        "tag": "upaya",
+        "dataset_path": "parquet",
+        "dataset_kwargs": {"data_files": {"test": f"data/{name}/test.parquet"}},
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": ASKED[authored],
+        "doc_to_target": "{{answer}}",
+        "num_fewshot": 0,
+        "generation_kwargs": {"until": ["</answer>"], "do_sample": False, "temperature": 0.0, "max_gen_toks": 1024},
+        "filter_list": [
+            {
+                "name": "answer",
+                "filter": [
+                    # What is generated ends before the closing tag, for that is where it is told to stop.
+                    {"function": "regex", "regex_pattern": r"(?s)<answer>\s*(.*?)\s*(?:</answer>|\Z)"},
+                    {"function": "take_first"},
+                ],
+            }
+        ],
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": 1.0},
+    }
+    text = yaml.safe_dump(declared, allow_unicode=True, sort_keys=False)
+    return f"# From the data set's own folder: lm_eval --include_path tasks --tasks upaya …\n{text}" + (
+        "process_results: !function judging.process_results\n"
+    )
+
+
+# --- the datasheet ----------------------------------------------------------------------------------------------------
+
+
+def _card(
+    by_kind: ByKind,
+    names: Mapping[str, str],
+    params: QuestionParams,
+    authored: bool,
+    accuracies: Accuracies,
+    licence: str,
+) -> str:
+    parts = [
+        f"---\n{yaml.safe_dump(_header(by_kind, names, authored, licence), allow_unicode=True, sort_keys=False)}---",
+        "# Abhidharma questions" if authored else "# Questions",
+        ABHIDHARMA if authored else "Questions with exact answers.",
+        "## How many",
+        _counts(by_kind, names),
+        "## Columns",
+        "\n".join(f"- `{column}`: {meaning}" for column, meaning in COLUMNS.items()),
+        "## Where they come from",
+        "\n".join(f"- {_source_told(name, source)}" for name, source in params.sources.items()),
+        "## How they were made",
+        HOW_MADE + (HOW_AUTHORED if authored else ""),
+        "## Known limits",
+        (LIMITS_AUTHORED if authored else "") + LIMITS,
+        "## What is right without knowing anything",
+        "Share of the test questions that each rule answers exactly; what a rule must learn, it learns on the training "
+        "split.",
+        _baselines(accuracies),
+        "## Licence",
+        _licence(licence, authored, params),
+        "## Use",
+        USE,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _header(by_kind: ByKind, names: Mapping[str, str], authored: bool, licence: str) -> dict[str, Any]:
+    total = sum(len(questions) for splits in by_kind.values() for questions in splits.values())
+    size = next((size for below, size in SIZES.items() if total < below), "1M<n<10M")
+    whole = {"config_name": "all", "default": True, "data_files": [
+        {"split": split, "path": f"data/*/{split}.parquet"} for split in SPLITS
+    ]}  # fmt: skip
+    each = [
+        {"config_name": name, "data_files": [
+            {"split": split, "path": f"data/{name}/{split}.parquet"} for split in SPLITS if by_kind[kind][split]
+        ]}
+        for kind, name in names.items()
+    ]  # fmt: skip
+    header: dict[str, Any] = {
+        "pretty_name": "Abhidharma questions" if authored else "Questions",
+        "license": licence,
+        "task_categories": ["question-answering"],
+        "size_categories": [size],
+        "configs": [whole, *each],
+    }
+    return {"language": ["zh"], **header} if authored else header
+
+
+def _counts(by_kind: ByKind, names: Mapping[str, str]) -> str:
+    return _table(["kind", *SPLITS], [
+        [kind, *(str(len(by_kind[kind][split])) for split in SPLITS)] for kind in names
+    ])  # fmt: skip
+
+
+def _baselines(accuracies: Accuracies) -> str:
+    rules = list(dict.fromkeys(rule for of_group in accuracies.values() for rule in of_group))
+    return _table(["questions", *rules], [
+        [group, *(f"{of_group[rule]:.1%}" if rule in of_group else "" for rule in rules)]
+        for group, of_group in accuracies.items()
+    ])  # fmt: skip
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _source_told(name: str, source: Any) -> str:
+    match source:
+        case CorpusSource():
+            return f"`{name}`: an authored corpus of elements under gates (諸門分別) and of numbered lists (法數)"
+        case HuggingFaceSource(dataset=dataset, revision=revision):
+            return f"`{name}`: {dataset} of the `datasets` library" + (f" at {revision}" if revision else "")
+    return f"`{name}`: {source.type}"
+
+
+def _licence(licence: str, authored: bool, params: QuestionParams) -> str:
+    said = [f"As who published this stated it: `{licence}`."]
+    if authored:
+        said.append(
+            "The facts are those of two treatises that 玄奘 translated in the 7th century, which are in the public "
+            "domain; the questions hold single terms and fascicle numbers, and no passage of any edition."
+        )
+    if others := [name for name, source in params.sources.items() if not isinstance(source, CorpusSource)]:
+        said.append(
+            f"Questions of {', '.join(others)} are under the licences of those sources: look before you publish."
+        )
+    return " ".join(said)
+
+
+ABHIDHARMA = """\
+Questions on the Abhidharma in Chinese, each with an exact answer that a program can check: what the eighteen
+elements (十八界) are under the gates (諸門分別) of the 俱舍論, and the numbered lists (法數) of the 俱舍論 and
+the 大毘婆沙論."""
+
+HOW_MADE = """\
+By program, from what the sources declare. Questions with one key are in one split, so that no tested combination of
+facts stands in the training split, and no question stands in two."""
+
+HOW_AUTHORED = """
+Each fact was authored with treatise and fascicle, and held against both treatises. Of a membership question the "no"
+comes from a list that the treatise itself sets apart, so that it can be proved by the list being complete; each list is
+asked for as many members as others. Wordings marked `held_out_phrasing` stand in one split alone."""
+
+LIMITS_AUTHORED = """\
+- Doctrine of one school in one translator's terms; other schools count otherwise, and a model that knows those is wrong
+  here. Where the two treatises differ, the question names the one it follows.
+- Terms must be written as the treatise writes them, or in a form under `accepted`; other synonyms count as wrong.
+- `element_values` is combinatorial: many questions stand on few facts, 18 elements under 25 gates.
+- The same list is asked in several ways, and one way may be in the training split while another is in the test split.
+- The Simplified text was converted by OpenCC; the Traditional one stands beside it.
+"""
+
+LIMITS = """\
+- `tasks/judging.py` compares expressions, JSON and free text as text, a number by its digits or its Chinese numeral.
+- Some kinds have few test questions: give an interval with a figure."""
+
+USE = """\
+```python
+from datasets import load_dataset
+
+questions = load_dataset("PATH OF THIS FOLDER")  # or load_dataset(…, "membership")
+```
+
+On [lm-evaluation-harness](https://github.com/EleutherAI/lm-evaluation-harness), from this folder:
+
+```
+lm_eval --model hf --model_args pretrained=MODEL --include_path tasks --tasks upaya --apply_chat_template
+```
+
+A model is told to write its answer between `<answer>` and `</answer>`; one that does not has none."""
