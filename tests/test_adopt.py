@@ -170,6 +170,46 @@ def test_a_model_is_adopted_with_rates_for_one_that_has_read(
         adopt_model("params", "other", dry_run=False)
 
 
+def widened(folder: Path, times: int) -> None:
+    """Another model's folder, as far as `adopt` looks into it."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": config["hidden_size"] * times}))
+
+
+def test_a_model_after_a_model_takes_over_what_was_changed_in_proportion(checkout: Path) -> None:
+    make(checkout / "models/mine", "llama", None)
+    adopt_model("models/mine", "mine", dry_run=False)
+    first = load_curricula(load_regimes())
+    path = checkout / "params/curricula.yaml"
+    strict = first.policies["lenient-strict"].learning_rate
+    path.write_text(
+        path.read_text().replace(f"learning_rate: {first.policies['lenient'].learning_rate}", "learning_rate: 0.03")
+    )
+    shutil.copytree(checkout / "models/mine", checkout / "models/wide")
+    widened(checkout / "models/wide", 4)
+    adopt_model("models/wide", "wide", dry_run=False)
+    second = load_curricula(load_regimes())
+    assert second.policies["lenient"].learning_rate == pytest.approx(0.03 / 4)
+    assert second.policies["lenient-strict"].learning_rate == pytest.approx(strict / 4, rel=0.05)
+    shutil.rmtree(checkout / "models/wide")
+    adopt_model("models/mine", "mine", dry_run=False)  # of what width the last one was, nobody knows
+    assert load_curricula(load_regimes()).policies["lenient"].learning_rate == pytest.approx(0.03 / 4)
+
+
+@pytest.mark.parametrize(("form", "asked"), [("boxed", "\\boxed{}"), ("last line", "Answer: "), ("tags", "<answer>")])
+def test_a_model_is_asked_for_the_form_that_the_questions_declare(checkout: Path, form: str, asked: str) -> None:
+    path = checkout / QUESTION_PARAMS
+    yaml = YAML()
+    declared = yaml.load(path)
+    for source in declared["sources"].values():
+        source["form"] = form
+    yaml.dump(declared, path)
+    make(checkout / "models/mine", "qwen2", THINKING)
+    adopt_model("models/mine", "mine", dry_run=False)
+    prompt = load_model_file("mine").system_prompt
+    assert prompt and asked in prompt
+
+
 def test_every_type_of_answer_has_a_component_that_rises_toward_right_or_is_known_to_have_none() -> None:
     """So that what `adopt` writes for a type has a slope on questions of that type."""
     regimes = load_regimes(ROOT / "params/regimes.yaml").plain

@@ -16,11 +16,8 @@ from upaya.corpus.splitting import split_of_each
 from upaya.declared.questions import CorpusSource, QuestionParams, Shares, TextSource
 from upaya.errors import UserError
 
-FEWEST: dict[Split, int] = {
-    "train": 32,
-    "validation": 16,
-    "test": 32,
-}  # below these a curriculum learns, or its figures say, next to nothing
+# Below these a curriculum learns, or its figures say, next to nothing.
+FEWEST: dict[Split, int] = {"train": 32, "validation": 16, "test": 32}
 
 
 @dataclass

@@ -5,29 +5,31 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from upaya.corpus.answers import ANSWER, END_ANSWER, END_THINK, TAGS, THINK
-from upaya.declared.curricula import load_curricula
+from upaya.corpus.answers import ANSWER, END_ANSWER, END_THINK, TAGS, THINK, Form
+from upaya.declared.curricula import Curricula, load_curricula
 from upaya.declared.launch import load_launch
-from upaya.declared.model import ModelFile
-from upaya.declared.validation import FileName, validated
+from upaya.declared.model import ModelFile, load_model_file
+from upaya.declared.questions import QuestionParams, TextSource
+from upaya.declared.validation import FileName, load_yaml, validated
 from upaya.errors import UserError
 from upaya.measuring.plan import GB, PROMPT_TOKENS, device_memory, gpu_memory, needs
 from upaya.measuring.shape import Shape, shape_of
 from upaya.operating.changing import changed, new, show, write
-from upaya.paths import CURRICULA, MODELS
+from upaya.paths import CURRICULA, MODELS, QUESTION_PARAMS
 from upaya.policy.model import Policy
 from upaya.rewards.regimes import load_regimes
 from upaya.terminal import console
 
-ASKED = (
-    f"First think briefly between {THINK} and {END_THINK}, then write only the answer between {ANSWER} and "
-    f"{END_ANSWER}, and nothing outside of them."
-)
+ASKED: dict[Form, str] = {
+    "tags": f"First think briefly between {THINK} and {END_THINK}, then write only the answer between {ANSWER} and "
+    f"{END_ANSWER}, and nothing outside of them.",
+    "boxed": "First think briefly, then write only the answer in \\boxed{}.",
+    "last line": "First think briefly, then write only the answer on the last line, after `Answer: `.",
+}
 LARGE = 300e6  # parameters from which on only each layer's input is kept for the backward pass
 # Of the lenient stage for a model that has read a great deal (docs/scaling.md), the others in proportion. Adam's steps
 # are to shrink with the width (Yang et al. 2022, Tensor Programs V, table 3): the rate is that of a 3 B model.
 RATE, WIDTH = 1e-5, 2048
-FROM_SCRATCH = 1e-4  # rates above it are those of the model from scratch
 COMPLETION = 256  # tokens: it thinks before it answers
 
 
@@ -45,18 +47,17 @@ def adopt_model(what: str, name: str, dry_run: bool) -> None:
             f"in {MODELS}/NAME.yaml"
         )
     config, tokenizer = _loaded(folder)
-    model = _declared(folder, config, tokenizer)
+    model = _declared(folder, config, tokenizer, _form())
     shape = shape_of(model)
     for line in _seen(folder, config, tokenizer, shape):
         console.print(f"{name}: {line}", markup=False)
     file = MODELS / f"{name}.yaml"
-    rate = RATE * WIDTH / getattr(config.get_text_config(), "hidden_size", WIDTH)
+    curricula = load_curricula(load_regimes())
     texts = {
         file: new(model.model_dump(exclude_defaults=True)),
-        CURRICULA: changed(CURRICULA, _curricula(name, what, rate)),
+        CURRICULA: changed(CURRICULA, _curricula(name, what, RATE * WIDTH / shape.hidden, _rate_of(curricula))),
     }
     show(texts)
-    curricula = load_curricula(load_regimes())
     curricula = curricula.model_copy(
         update={"sampling": curricula.sampling.model_copy(update={"max_new_tokens": COMPLETION})}
     )
@@ -81,11 +82,30 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
         ) from None
 
 
-def _declared(folder: Path, config: Any, tokenizer: Any) -> ModelFile:
+def _form() -> Form:
+    """Where the declared questions want the answer; in tags where they want several places."""
+    sources = load_yaml(QUESTION_PARAMS, QuestionParams).sources.values()
+    forms: set[Form] = {source.form for source in sources if not isinstance(source, TextSource)}
+    return forms.pop() if len(forms) == 1 else "tags"
+
+
+def _rate_of(curricula: Curricula) -> float | None:
+    """The lenient stage's rate for the model that is declared until now; of one from scratch the highest that is
+    declared, and None where a model's folder is gone."""
+    model = load_model_file(curricula.model)
+    if model.architecture:
+        return max(policy.learning_rate for policy in curricula.policies.values())
+    try:
+        return RATE * WIDTH / shape_of(model).hidden
+    except UserError:
+        return None
+
+
+def _declared(folder: Path, config: Any, tokenizer: Any, form: Form) -> ModelFile:
     half = str(getattr(config, "dtype", None)) in ("torch.bfloat16", "torch.float16")
     declared = {"path": str(folder), "dtype": "bfloat16" if half and gpu_memory() else "float32"}
     if tokenizer.chat_template:
-        declared["system_prompt"] = ASKED
+        declared["system_prompt"] = ASKED[form]
     model = validated(ModelFile, declared, str(folder))
     if shape_of(model).parameters > LARGE:
         model = model.model_copy(update={"gradient_checkpointing": True})
@@ -113,14 +133,16 @@ def _seen(folder: Path, config: Any, tokenizer: Any, shape: Shape) -> list[str]:
     return [*said, f"it has a chat template{opens}"]
 
 
-def _curricula(name: str, path: str, rate: float) -> Any:
+def _curricula(name: str, path: str, rate: float, before: float | None) -> Any:
     def change(params: Any) -> None:
         params["model"], params["model_files"] = name, path
         params["sampling"]["max_new_tokens"] = max(COMPLETION, params["sampling"]["max_new_tokens"])
-        rates = [params["warmup"]["optimiser"], *params["policies"].values()]
-        highest = max(settings["learning_rate"] for settings in params["policies"].values())
-        for settings in rates if highest > FROM_SCRATCH else ():
-            share = min(1.0, settings["learning_rate"] / highest)
-            settings["learning_rate"] = float(f"{rate * share:.2g}")
+        policies = params["policies"].values()
+        for settings in [params["warmup"]["optimiser"], *policies] if before else ():
+            settings["learning_rate"] = float(f"{settings['learning_rate'] * rate / before:.2g}")
+        # A model from scratch is warmed up faster than it is rewarded, one that has read is not.
+        highest = max(settings["learning_rate"] for settings in policies)
+        warmup = params["warmup"]["optimiser"]
+        warmup["learning_rate"] = min(warmup["learning_rate"], highest)
 
     return change
