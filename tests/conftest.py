@@ -81,6 +81,8 @@ def copy_project(folder: Path) -> Path:
     few = {"train": 300, "validation": 32, "test": 24}
     edit(questions, "sources", "elements", "element_values", value={2: few, 3: few})
     edit(questions, "sources", "elements", "statements", value=400)
+    edit(questions, "sources", "vibhasa", "values", value={"causes_values": {2: few}})
+    edit(questions, "sources", "vibhasa", "statements", value=100)
     edit(curricula, "numerics", "threads", value=1)  # the miniature is too small for more to pay
     edit(curricula, "questions", "difficulty", value=[3])
     edit(curricula, "sampling", "max_new_tokens", value=40)

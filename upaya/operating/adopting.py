@@ -191,6 +191,7 @@ def _curricula(params: Any, kinds: Sequence[str], questions: Sequence[Question])
     if comment:  # its first line says what any warm-up is, the others what the shipped one teaches
         comment.value = comment.value.split("\n")[0] + "\n"
     params["warmup"].pop("questions", None)
+    params["evaluation"].pop("also", None)
     params["warmup"].pop("consistent", None)
     params["warmup"]["answers"] = "right"
     longest = max(len(question.gold.encode()) for question in questions)  # a byte is the least that a token is
