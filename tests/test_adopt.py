@@ -26,7 +26,7 @@ from upaya.measuring.slope import flat_ones, lenient_ones, slopes, wrong_answers
 from upaya.operating.adopting import SLOPED, adopt
 from upaya.operating.adopting_model import adopt_model
 from upaya.operating.looking import seen
-from upaya.paths import QUESTION_PARAMS
+from upaya.paths import NO_FILES, QUESTION_PARAMS
 from upaya.rewards.regimes import load_regimes
 from upaya.rewards.specimens import TYPICAL, is_right
 
@@ -194,6 +194,24 @@ def test_a_model_after_a_model_takes_over_what_was_changed_in_proportion(checkou
     shutil.rmtree(checkout / "models/wide")
     adopt_model("models/mine", "mine", dry_run=False)  # of what width the last one was, nobody knows
     assert load_curricula(load_regimes()).policies["lenient"].learning_rate == pytest.approx(0.03 / 4)
+
+
+def test_a_model_of_the_hub_is_declared_by_its_name_and_commit(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    stored = checkout / "hub/models--owner--mine"
+    make(stored / "snapshots" / commit, "llama", None)
+    (stored / "refs").mkdir()
+    (stored / "refs/main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(checkout / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    adopt_model("owner/mine", "mine", dry_run=False)
+    declared = load_model_file("mine")
+    assert (declared.hub, declared.revision, declared.path) == ("owner/mine", commit, None)
+    assert load_curricula(load_regimes()).model_files == str(NO_FILES) and "it fits" in capsys.readouterr().out
+    with pytest.raises(UserError, match="owner/another: transformers does not take this for a model"):
+        adopt_model("owner/another", "another", dry_run=False)
 
 
 @pytest.mark.parametrize(("form", "asked"), [("boxed", "\\boxed{}"), ("last line", "Answer: "), ("tags", "<answer>")])

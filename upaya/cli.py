@@ -201,7 +201,9 @@ def compare() -> None:
 @app.command()
 def adopt(
     data: str = typer.Argument("", help="a .jsonl, .csv, .tsv or .parquet file, or a folder with a dataset"),
-    model: str = typer.Option("", help="a model's folder instead, in the transformers layout"),
+    model: str = typer.Option(
+        "", help="a model instead: its folder in the transformers layout, or owner/name on the hub"
+    ),
     name: str = typer.Option("", help="what it is called; else after the file or folder"),
     question: str = typer.Option("", help="the column of the questions, or a text with columns in braces"),
     answer: str = typer.Option("", help="the column of the answers"),

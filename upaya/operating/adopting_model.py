@@ -1,8 +1,11 @@
-"""`upaya adopt --model FOLDER`: a model that exists made the model of this checkout."""
+"""`upaya adopt --model FOLDER_OR_NAME`: a model that exists made the model of this checkout."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from upaya.corpus.answers import ANSWER, END_ANSWER, END_THINK, TAGS, THINK, Form
@@ -15,7 +18,7 @@ from upaya.errors import UserError
 from upaya.measuring.plan import GB, PROMPT_TOKENS, device_memory, gpu_memory, needs
 from upaya.measuring.shape import Shape, shape_of
 from upaya.operating.changing import changed, new, show, write
-from upaya.paths import CURRICULA, MODELS, QUESTION_PARAMS
+from upaya.paths import CURRICULA, MODELS, NO_FILES, QUESTION_PARAMS
 from upaya.policy.model import Policy
 from upaya.rewards.regimes import load_regimes
 from upaya.terminal import console
@@ -34,28 +37,29 @@ COMPLETION = 256  # tokens: it thinks before it answers
 
 
 def adopt_model(what: str, name: str, dry_run: bool) -> None:
-    """Look at a model's folder, change params/ accordingly, print what changes and whether it fits here.
+    """Look at a model, change params/ accordingly, print what changes and whether it fits here.
+
+    Args:
+        what: its folder, or its name on the hub, whose newest commit is declared.
 
     Raises:
         UserError: it is no causal model with a tokenizer, in the transformers layout. Nothing is changed then.
     """
     validated(FileName, name, "--name")
-    folder = Path(what)
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder}: no config.json there. A model of the hub is declared by `hub: owner/name` and its `revision` "
-            f"in {MODELS}/NAME.yaml"
-        )
-    config, tokenizer = _loaded(folder)
-    model = _declared(folder, config, tokenizer, _form())
+    here = (Path(what) / "config.json").is_file()
+    if not here and (Path(what).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", what)):
+        raise UserError(f"{what}: no config.json there, and no model's name on the hub either (owner/name)")
+    config, tokenizer = _loaded(what)
+    origin = {"path": what} if here else {"hub": what, "revision": _commit(what)}
+    model = _declared(origin, config, tokenizer, _form())
     shape = shape_of(model)
-    for line in _seen(folder, config, tokenizer, shape):
+    for line in _seen(what, config, tokenizer, shape):
         console.print(f"{name}: {line}", markup=False)
     file = MODELS / f"{name}.yaml"
     curricula = load_curricula(load_regimes())
     texts = {
         file: new(model.model_dump(exclude_defaults=True)),
-        CURRICULA: changed(CURRICULA, _curricula(name, what, RATE * WIDTH / shape.hidden, _rate_of(curricula))),
+        CURRICULA: changed(CURRICULA, _curricula(name, model, RATE * WIDTH / shape.hidden, _rate_of(curricula))),
     }
     show(texts)
     curricula = curricula.model_copy(
@@ -73,13 +77,16 @@ def adopt_model(what: str, name: str, dry_run: bool) -> None:
         write(texts)
 
 
-def _loaded(folder: Path) -> tuple[Any, Any]:
+def _loaded(what: str) -> tuple[Any, Any]:
     try:
-        return AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        return AutoConfig.from_pretrained(what), AutoTokenizer.from_pretrained(what)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(
-            f"{folder}: transformers does not take this for a model: {str(error).splitlines()[0]}"
-        ) from None
+        raise UserError(f"{what}: transformers does not take this for a model: {str(error).splitlines()[0]}") from None
+
+
+def _commit(hub: str) -> str:
+    """That of the hub whose files were just loaded: a snapshot's folder is named by it."""
+    return Path(str(try_to_load_from_cache(hub, "config.json"))).parent.name
 
 
 def _form() -> Form:
@@ -101,22 +108,24 @@ def _rate_of(curricula: Curricula) -> float | None:
         return None
 
 
-def _declared(folder: Path, config: Any, tokenizer: Any, form: Form) -> ModelFile:
+def _declared(origin: Mapping[str, str], config: Any, tokenizer: Any, form: Form) -> ModelFile:
     half = str(getattr(config, "dtype", None)) in ("torch.bfloat16", "torch.float16")
-    declared = {"path": str(folder), "dtype": "bfloat16" if half and gpu_memory() else "float32"}
+    declared = {**origin, "dtype": "bfloat16" if half and gpu_memory() else "float32"}
     if tokenizer.chat_template:
         declared["system_prompt"] = ASKED[form]
-    model = validated(ModelFile, declared, str(folder))
+    model = validated(ModelFile, declared, "--model")
     if shape_of(model).parameters > LARGE:
         model = model.model_copy(update={"gradient_checkpointing": True})
     return model
 
 
-def _seen(folder: Path, config: Any, tokenizer: Any, shape: Shape) -> list[str]:
+def _seen(what: str, config: Any, tokenizer: Any, shape: Shape) -> list[str]:
     if tokenizer.eos_token_id is None:
-        raise UserError(f"{folder}: its tokenizer has no token that ends a text (eos_token)")
-    declared = folder / "generation_config.json"
-    ends = GenerationConfig.from_pretrained(folder).eos_token_id if declared.is_file() else None
+        raise UserError(f"{what}: its tokenizer has no token that ends a text (eos_token)")
+    try:
+        ends = GenerationConfig.from_pretrained(what).eos_token_id
+    except OSError:  # it has none
+        ends = None
     ends = ends if isinstance(ends, list) else [tokenizer.eos_token_id if ends is None else ends]
     tags = [f"{tag} {len(tokenizer(tag, add_special_tokens=False)['input_ids'])}" for tag in TAGS]
     said = [
@@ -133,9 +142,9 @@ def _seen(folder: Path, config: Any, tokenizer: Any, shape: Shape) -> list[str]:
     return [*said, f"it has a chat template{opens}"]
 
 
-def _curricula(name: str, path: str, rate: float, before: float | None) -> Any:
+def _curricula(name: str, model: ModelFile, rate: float, before: float | None) -> Any:
     def change(params: Any) -> None:
-        params["model"], params["model_files"] = name, path
+        params["model"], params["model_files"] = name, model.path or str(NO_FILES)
         params["sampling"]["max_new_tokens"] = max(COMPLETION, params["sampling"]["max_new_tokens"])
         policies = params["policies"].values()
         for settings in [params["warmup"]["optimiser"], *policies] if before else ():
