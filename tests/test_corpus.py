@@ -133,6 +133,12 @@ def test_what_is_set_apart_is_provable() -> None:
         ("eight-fasting-precepts-kosa", "欲邪行", False),  # 非梵行 includes it
         ("matter-eleven-kosa", "觸", False),  # could be read as 觸境
         ("four-great-elements-kosa", "空界", True),
+        ("ten-powers-kosa", "正等覺無畏", False),  # 四無畏 are four of the powers: 初十二七力
+        ("four-fearlessnesses-kosa", "根上下智力", True),
+        ("five-fruits-kosa", "安立果", False),  # lies in 士用果 and 增上果
+        ("eight-masteries-kosa", "內有色想觀外色解脫", False),  # the first two are as it
+        ("four-births-kosa", "中有", False),  # born as 化生
+        ("three-evil-conducts-kosa", "身妙行", True),
     ],
 )
 def test_who_would_dispute_a_no(identity: str, name: str, denied: bool) -> None:

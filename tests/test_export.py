@@ -97,6 +97,23 @@ def test_the_datasheet_says_what_it_is(made: Path) -> None:
         assert said in card
 
 
+def test_the_datasheet_names_the_sources_of_questions_of_ones_own(made: Path) -> None:
+    (made / "params").unlink()
+    (made / "params").mkdir()
+    revision = 40 * "a"
+    declared = {
+        "h": {"type": "huggingface", "dataset": "gsm8k", "revision": revision},
+        "m": {"type": "csv", "files": "m.csv"},
+        "t": {"type": "text", "text": "texts/t"},  # has no questions
+    }
+    (made / "params/questions.yaml").write_text(yaml.safe_dump({"seed": 1, "sources": declared}))
+    export_questions(made / "out", "mit")
+    card = (made / "out/README.md").read_text(encoding="utf-8")
+    assert "language" not in yaml.safe_load(card.split("---\n")[1]) and "bhidharma" not in card
+    assert f"- `h`: gsm8k of the `datasets` library at {revision}\n- `m`: csv\n\n" in card
+    assert "Questions of h, m are under the licences of those sources" in card
+
+
 def test_a_task_declares_what_the_harness_documents(made: Path) -> None:
     export_questions(made / "out", "unknown")
     files = sorted((made / "out/tasks").glob("*.yaml"))

@@ -14,7 +14,8 @@ from browser import Page, browser, found
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upaya.page.course import FATES, POINTS, Course, _binned, _spread
+from upaya.files import write_json, write_jsonl
+from upaya.page.course import FATES, POINTS, Cheaply, Course, _binned, _cheaply, _spread
 from upaya.page.writing import write_page
 
 ARMS = ["lenient-strict", "scheduled"]
@@ -100,6 +101,40 @@ def test_a_page_is_whole_and_small(built: Path, name: str) -> None:
         assert set(figures) == {"success", "groups", "skills"}
         for figure in figures.values():
             assert figure["layout"]["xaxis"]
+
+
+def test_the_best_rule_stands_beside_what_was_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the questions asked alone: at their difficulty where it has figures of its own, of those besides as a kind."""
+    monkeypatch.chdir(tmp_path)
+    asked = [("a", "gates", 2), ("b", "gates", 12), ("c", "gates", 12), ("d", "counts", 1)]
+    write_jsonl(Path("questions/test.jsonl"), ({"id": one, "kind": kind, "difficulty": n} for one, kind, n in asked))
+    write_jsonl(Path("questions/validation.jsonl"), ())
+    for policy, right in {"warmup": "b", "mine": "bcd"}.items():
+        rows = [{"id": one, "decoding": "greedy", "exact": one in right} for one in ("b", "c")]
+        write_jsonl(
+            Path(f"results/{policy}/samples.jsonl"), [*rows, {"id": "b", "decoding": "sampled", "exact": False}]
+        )
+    rules = {"gates, difficulty 2": {"x": 0.5}, "gates, difficulty 12": {"x": 0.1, "y": 0.2}, "counts": {"x": 0.3}}
+    write_json(Path("questions/report.json"), {"baselines": rules})
+    assert _cheaply("mine", {}, {"also": {"counts": {"strict_accuracy": 0.9}}}) == {
+        "gates, difficulty 12": Cheaply(rule="y", accuracy=0.2, before=0.5, after=1.0),
+        "counts": Cheaply(rule="x", accuracy=0.3, before=None, after=0.9),
+    }
+    write_json(Path("questions/report.json"), {"questions": {}})
+    assert _cheaply("mine", {}, {}) == {}
+
+
+def test_what_is_cheaply_right_stands_on_the_page_where_it_is_known(courses: list[Course], tmp_path: Path) -> None:
+    for course in courses:
+        assert [found.after for found in course.cheaply.values()] == [
+            pytest.approx(course.after["strict_accuracy"], abs=1e-5)
+        ]
+    group, found = next(iter(courses[0].cheaply.items()))
+    write_page(courses, ARMS, "make compare", tmp_path / "page.html")
+    row = re.search(f'<tr><th scope="row">{group}</th>.*?</tr>', (tmp_path / "page.html").read_text(), re.DOTALL)
+    assert row and found.rule in row.group() and row.group().count("<td>") == 3 + len(courses)
+    write_page([course.model_copy(update={"cheaply": {}}) for course in courses], ARMS, "", tmp_path / "without.html")
+    assert "without knowing anything" not in (tmp_path / "without.html").read_text()
 
 
 def test_the_same_files_make_the_same_page(courses: list[Course], tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ SOURCE = CorpusSource(
     other_kinds={"train": 0.7, "validation": 0.1, "test": 0.2},
     held_out_phrasings=0.25,
 )
+LISTS_ALONE = SOURCE.model_copy(update={"element_values": {}})
 
 
 def gathered(source: CorpusSource = SOURCE, seed: int = 1) -> Gathered:
@@ -152,6 +153,14 @@ def test_a_no_is_a_name_that_the_treatise_sets_apart() -> None:
         entry = next(entry for entry in CORPUS.lists if question.key == f"membership/{entry.id}")
         assert (item in entry.members) == question.answer
         assert question.answer or item in CORPUS.set_apart[entry.id]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_on_every_split_the_theme_does_not_tell_members(seed: int) -> None:
+    found = [entry for entry in CorpusOfElements(CORPUS, LISTS_ALONE, seed).entries() if entry.kind == "membership"]
+    for split in SPLITS:
+        told = [entry.shortcuts["same theme"] == entry.answer for entry in found if entry.split == split]
+        assert len(told) > 50 and sum(told) < 0.6 * len(told), split
 
 
 @pytest.mark.parametrize("seed", [1, 3, 20261120])

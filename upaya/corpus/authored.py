@@ -239,11 +239,12 @@ class Corpus:
         return {name: list(dict.fromkeys(items)) for name, items in named.items()}
 
     def _set_apart_in(self, group: Sequence[NumberedList], entry: NumberedList) -> Iterator[str]:
-        for item in dict.fromkeys(chain.from_iterable(other.members for other in group)):
-            close = {name for line in self.synonyms if item in line for name in line if name in entry.members}
-            beside = set(chain.from_iterable(other.members for other in group if item in other.members))
-            if item not in entry.forms and close <= beside:
-                yield item
+        for other in group:
+            for item in other.members:
+                close = {name for line in self.synonyms if item in line for name in line if name in entry.members}
+                beside = set(chain.from_iterable(each.members for each in group if item in each.members))
+                if close <= beside and not {item, *other.accepted(item)} & set(entry.forms):
+                    yield item
 
     def surely_without(self, entry: NumberedList, item: str, other: NumberedList) -> bool:
         """Whether an expert would say without doubt that `item`, a member of `other`, is none of `entry`'s members.

@@ -10,7 +10,7 @@ from upaya.corpus.questions import Question
 
 MOST_FREQUENT = "most frequent answer"
 EACH_PLACE = "most frequent of each gate"
-MOST_ALIKE = "of the question most alike"
+MOST_ALIKE = "answer of the most alike question"
 MOST_DIFFICULTIES = 8  # of a kind with more, all are taken together
 TOO_WELL = 0.6
 COMPARED = {"train": 512, "test": 128}  # questions of a group that are held against each other; evenly spread

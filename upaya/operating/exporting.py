@@ -14,15 +14,15 @@ from typing import Any
 
 import cn2an
 import yaml
+from jinja2 import Environment, StrictUndefined
 
 from upaya.corpus.answers import render
-from upaya.corpus.baselines import Accuracies
 from upaya.corpus.matching import NO, YES
 from upaya.corpus.questions import SPLITS, Question, Split, read
-from upaya.declared.questions import CorpusSource, HuggingFaceSource, QuestionParams
+from upaya.declared.questions import CorpusSource, QuestionParams, TextSource
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError
-from upaya.files import read_json, replacing
+from upaya.files import read_json, read_text, replacing
 from upaya.operating import judging
 from upaya.paths import QUESTION_PARAMS, QUESTIONS
 from upaya.terminal import console
@@ -71,9 +71,8 @@ def export_questions(to: Path, licence: str) -> None:
                 _write_rows(partial / "data" / names[kind] / f"{split}.parquet", questions)
             if splits["test"]:
                 _write(partial / "tasks" / f"upaya_{names[kind]}.yaml", _task(names[kind], authored))
-        _write(partial / "tasks" / "judging.py", Path(judging.__file__).read_text(encoding="utf-8"))
-        report = read_json(QUESTIONS / "report.json")
-        _write(partial / "README.md", _card(by_kind, names, params, authored, report.get("baselines", {}), licence))
+        _write(partial / "tasks" / "judging.py", read_text(Path(judging.__file__)))
+        _write(partial / "README.md", _card(by_kind, names, params, authored, licence))
     total = sum(len(questions) for splits in by_kind.values() for questions in splits.values())
     console.print(f"export: {total} questions of {len(by_kind)} kinds in {to}; what they are says {to / 'README.md'}")
 
@@ -169,38 +168,31 @@ def _task(name: str, authored: bool) -> str:
 # --- the datasheet ----------------------------------------------------------------------------------------------------
 
 
-def _card(
-    by_kind: ByKind,
-    names: Mapping[str, str],
-    params: QuestionParams,
-    authored: bool,
-    accuracies: Accuracies,
-    licence: str,
-) -> str:
-    parts = [
-        f"---\n{yaml.safe_dump(_header(by_kind, names, authored, licence), allow_unicode=True, sort_keys=False)}---",
-        "# Abhidharma questions" if authored else "# Questions",
-        ABHIDHARMA if authored else "Questions with exact answers.",
-        "## How many",
-        _counts(by_kind, names),
-        "## Columns",
-        "\n".join(f"- `{column}`: {meaning}" for column, meaning in COLUMNS.items()),
-        "## Where they come from",
-        "\n".join(f"- {_source_told(name, source)}" for name, source in params.sources.items()),
-        "## How they were made",
-        HOW_MADE + (HOW_AUTHORED if authored else ""),
-        "## Known limits",
-        (LIMITS_AUTHORED if authored else "") + LIMITS,
-        "## What is right without knowing anything",
-        "Share of the test questions that each rule answers exactly; what a rule must learn, it learns on the training "
-        "split.",
-        _baselines(accuracies),
-        "## Licence",
-        _licence(licence, authored, params),
-        "## Use",
-        USE,
-    ]
-    return "\n\n".join(parts) + "\n"
+def _card(by_kind: ByKind, names: Mapping[str, str], params: QuestionParams, authored: bool, licence: str) -> str:
+    """datasheet.md, filled in."""
+    accuracies = read_json(QUESTIONS / "report.json").get("baselines", {})
+    sources = {name: source for name, source in params.sources.items() if not isinstance(source, TextSource)}
+    rules = list(dict.fromkeys(rule for of_group in accuracies.values() for rule in of_group))
+    header = yaml.safe_dump(_header(by_kind, names, authored, licence), allow_unicode=True, sort_keys=False)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(read_text(Path(__file__).with_name("datasheet.md"))).render(
+        header=header,
+        authored=authored,
+        splits=SPLITS,
+        counts=[[kind, *(len(by_kind[kind][split]) for split in SPLITS)] for kind in names],
+        columns=COLUMNS,
+        sources=sources,
+        rules=rules,
+        accuracies=[
+            [group, *(f"{of_group[rule]:.1%}" if rule in of_group else "" for rule in rules)]
+            for group, of_group in accuracies.items()
+        ],
+        licence=licence,
+        others=[name for name, source in sources.items() if not isinstance(source, CorpusSource)],
+        names=list(names.values()),
+    )
 
 
 def _header(by_kind: ByKind, names: Mapping[str, str], authored: bool, licence: str) -> dict[str, Any]:
@@ -223,88 +215,3 @@ def _header(by_kind: ByKind, names: Mapping[str, str], authored: bool, licence: 
         "configs": [whole, *each],
     }
     return {"language": ["zh"], **header} if authored else header
-
-
-def _counts(by_kind: ByKind, names: Mapping[str, str]) -> str:
-    return _table(["kind", *SPLITS], [
-        [kind, *(str(len(by_kind[kind][split])) for split in SPLITS)] for kind in names
-    ])  # fmt: skip
-
-
-def _baselines(accuracies: Accuracies) -> str:
-    rules = list(dict.fromkeys(rule for of_group in accuracies.values() for rule in of_group))
-    return _table(["questions", *rules], [
-        [group, *(f"{of_group[rule]:.1%}" if rule in of_group else "" for rule in rules)]
-        for group, of_group in accuracies.items()
-    ])  # fmt: skip
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _source_told(name: str, source: Any) -> str:
-    match source:
-        case CorpusSource():
-            return f"`{name}`: an authored corpus of elements under gates (諸門分別) and of numbered lists (法數)"
-        case HuggingFaceSource(dataset=dataset, revision=revision):
-            return f"`{name}`: {dataset} of the `datasets` library" + (f" at {revision}" if revision else "")
-    return f"`{name}`: {source.type}"
-
-
-def _licence(licence: str, authored: bool, params: QuestionParams) -> str:
-    said = [f"As who published this stated it: `{licence}`."]
-    if authored:
-        said.append(
-            "The facts are those of two treatises that 玄奘 translated in the 7th century, which are in the public "
-            "domain; the questions hold single terms and fascicle numbers, and no passage of any edition."
-        )
-    if others := [name for name, source in params.sources.items() if not isinstance(source, CorpusSource)]:
-        said.append(
-            f"Questions of {', '.join(others)} are under the licences of those sources: look before you publish."
-        )
-    return " ".join(said)
-
-
-ABHIDHARMA = """\
-Questions on the Abhidharma in Chinese, each with an exact answer that a program can check: what the eighteen
-elements (十八界) are under the gates (諸門分別) of the 俱舍論, and the numbered lists (法數) of the 俱舍論 and
-the 大毘婆沙論."""
-
-HOW_MADE = """\
-By program, from what the sources declare. Questions with one key are in one split, so that no tested combination of
-facts stands in the training split, and no question stands in two."""
-
-HOW_AUTHORED = """
-Each fact was authored with treatise and fascicle, and held against both treatises. Of a membership question the "no"
-comes from a list that the treatise itself sets apart, so that it can be proved by the list being complete; each list is
-asked for as many members as others. Wordings marked `held_out_phrasing` stand in one split alone."""
-
-LIMITS_AUTHORED = """\
-- Doctrine of one school in one translator's terms; other schools count otherwise, and a model that knows those is wrong
-  here. Where the two treatises differ, the question names the one it follows.
-- Terms must be written as the treatise writes them, or in a form under `accepted`; other synonyms count as wrong.
-- `element_values` is combinatorial: many questions stand on few facts, 18 elements under 25 gates.
-- The same list is asked in several ways, and one way may be in the training split while another is in the test split.
-- The Simplified text was converted by OpenCC; the Traditional one stands beside it.
-"""
-
-LIMITS = """\
-- `tasks/judging.py` compares expressions, JSON and free text as text, a number by its digits or its Chinese numeral.
-- Some kinds have few test questions: give an interval with a figure."""
-
-USE = """\
-```python
-from datasets import load_dataset
-
-questions = load_dataset("PATH OF THIS FOLDER")  # or load_dataset(…, "membership")
-```
-
-On [lm-evaluation-harness](https://github.com/EleutherAI/lm-evaluation-harness), from this folder:
-
-```
-lm_eval --model hf --model_args pretrained=MODEL --include_path tasks --tasks upaya --apply_chat_template
-```
-
-A model is told to write its answer between `<answer>` and `</answer>`; one that does not has none."""

@@ -1,6 +1,7 @@
 """What the page says of one curriculum, from the files that its stages wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -49,6 +50,16 @@ class Answered(Declared):
     after: list[str | None]
 
 
+class Cheaply(Declared):
+    """What can be right of a kind of questions, or of one difficulty of it, without knowing anything: by the best rule,
+    and beside it the strict accuracy before and after; None where it was not measured."""
+
+    rule: str
+    accuracy: float
+    before: float | None
+    after: float | None
+
+
 class Course(Declared):
     """A curriculum from the warm-up to its end.
 
@@ -60,6 +71,8 @@ class Course(Declared):
             them within POINTS.
         skills: skill → how often its part of the answer was right, at each point.
         before, after: the evaluations of the warm-up and of the policy.
+        cheaply: the questions that the policy was evaluated on, by the names that questions/report.json has for them;
+            nothing where it states no baselines.
         groups: kept groups, as rollouts.jsonl has them, thinned.
     """
 
@@ -73,6 +86,7 @@ class Course(Declared):
     events: list[str]
     before: dict[str, Any]
     after: dict[str, Any]
+    cheaply: dict[str, Cheaply]
     example: Answered | None
     groups: list[dict[str, Any]]
 
@@ -88,6 +102,7 @@ class Course(Declared):
         steps = [record for record in records if "event" not in record]
         events = [record for record in records if "event" in record]
         kept = [group for each in line[BEFORE_GRPO:] for group in rollouts_of(each)]
+        before, after = metrics_of(START), metrics_of(name)
         return cls(
             name=name,
             seed=provenance(name)["seed"],
@@ -97,8 +112,9 @@ class Course(Declared):
             skills=_skills(steps),
             switches=[{key: event[key] for key in ("step", "from", "to")} for event in events if _is_switch(event)],
             events=[event_text(event) for event in events],
-            before=metrics_of(START),
-            after=metrics_of(name),
+            before=before,
+            after=after,
+            cheaply=_cheaply(name, before, after),
             example=_example(name),
             groups=[_shortened(group) for group in _spread(kept, groups)],
         )
@@ -218,6 +234,33 @@ def _shortened(group: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _cheaply(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Cheaply]:
+    accuracies = read_json(QUESTIONS / "report.json").get("baselines", {})
+    right_before, right_after = (
+        _right_by_group(_greedy(policy), evaluation.get("also", {}), accuracies)
+        for policy, evaluation in ((START, before), (name, after))
+    )
+    found = {}
+    for group in (group for group in accuracies if group in right_after):
+        rule, accuracy = max(accuracies[group].items(), key=lambda pair: pair[1])
+        found[group] = Cheaply(rule=rule, accuracy=accuracy, before=right_before.get(group), after=right_after[group])
+    return found
+
+
+def _right_by_group(
+    greedy: Mapping[str, Mapping[str, Any]], also: Mapping[str, Mapping[str, Any]], groups: Container[str]
+) -> dict[str, float]:
+    """Strict accuracy by the names of the report's groups; also: kinds that were evaluated besides, with their own."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for question in _questions():
+        if question["id"] in greedy:
+            at_difficulty = f"{question['kind']}, difficulty {question['difficulty']}"
+            group = at_difficulty if at_difficulty in groups else question["kind"]
+            right[group].append(greedy[question["id"]]["exact"])
+    besides = {kind: measures["strict_accuracy"] for kind, measures in also.items()}
+    return besides | {group: sum(exact) / len(exact) for group, exact in right.items()}
+
+
 def _example(name: str) -> Answered | None:
     """The first question evaluated on that is answered rightly now and was not before; the first, if there is none."""
     before, after = _greedy(START), _greedy(name)
@@ -245,11 +288,17 @@ def _greedy(policy: str) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows if row["decoding"] == "greedy"}
 
 
-def _question(identity: str) -> dict[str, Any]:
+def _questions() -> Iterator[dict[str, Any]]:
+    """Those that no training has seen."""
     for split in ("test", "validation"):
         for _, row in read_jsonl(QUESTIONS / f"{split}.jsonl"):
-            if row["id"] == identity:
-                return dict(row)
+            yield row
+
+
+def _question(identity: str) -> dict[str, Any]:
+    for row in _questions():
+        if row["id"] == identity:
+            return row
     raise UserError(f"{QUESTIONS}: no question {identity!r}, which results/ was evaluated on; `dvc repro` mends")
 
 

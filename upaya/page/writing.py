@@ -38,6 +38,7 @@ def write_page(courses: Sequence[Course], known: Sequence[str], rebuild: str, pa
     html = environment.get_template("page.html").render(
         courses=ordered,
         colours={course.name: colour(course.name, known) for course in ordered},
+        cheaply={group: found for course in reversed(ordered) for group, found in course.cheaply.items()},
         stages=_stages(ordered),
         regimes=_regimes(ordered),
         rebuild=rebuild,

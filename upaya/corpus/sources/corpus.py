@@ -298,14 +298,13 @@ def _list_of_member(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
 
 
 def _membership(corpus: Corpus, rng: random.Random) -> Iterator[Draft]:
-    """Of every list as many members as names that the treatise sets apart from them, those of its own theme first, so
-    that neither the list nor its theme gives the answer away."""
+    """Of every list as many members as names that the treatise sets apart from them, these from its own theme, so that
+    neither the list nor its theme gives the answer away; a single one where only another theme has any."""
     for entry in corpus.lists:
         apart = corpus.set_apart[entry.id]
-        each = min(MEMBERSHIPS, len(entry.members), len(apart))
         near = [item for item in apart if corpus.themes[entry.id] in corpus.themes_of(item)]
-        others = rng.sample(near, min(each, len(near)))
-        others += rng.sample([item for item in apart if item not in near], each - len(others))
+        each = min(MEMBERSHIPS, len(entry.members), len(near)) or min(1, len(apart))
+        others = rng.sample(near or apart, each)
         for answer, names in ((True, rng.sample(entry.members, each)), (False, others)):
             for item in names:
                 draft = _about_list("membership", entry, answer, "boolean", item=item)
