@@ -21,7 +21,7 @@ from upaya.corpus.sources.text import ImportedText, cut
 from upaya.corpus.texts.assembling import Imported, without_space
 from upaya.corpus.texts.cbeta import read_cbeta
 from upaya.corpus.texts.kanripo import read_kanripo
-from upaya.corpus.texts.passages import PASSAGES, Passage, read_manifest, read_passages, write_passages
+from upaya.corpus.texts.passages import PASSAGES, Lines, Passage, read_manifest, read_passages, write_passages
 from upaya.corpus.texts.plain import read_plain
 from upaya.declared.questions import QuestionParams, TextSource
 from upaya.declared.validation import validated
@@ -184,10 +184,10 @@ def test_kanripo_counts_lines_from_the_page_and_from_what_the_header_says_of_it(
     first, verse, third, fourth = kanripo(tmp_path).passages
     # Two lines of another fascicle; an empty one, the number, the title, an empty one, two names and a heading.
     assert first.place == "T99n9999_p0001a10"
-    assert [place for _, place in first.lines] == [f"T99n9999_p0001{line}" for line in ("a10", "a11", "b01")]
+    assert first.lines.places == [f"T99n9999_p0001{line}" for line in ("a10", "a11", "b01")]
     assert first.at(first.text.index("二者")) == "T99n9999_p0001a11"
     assert first.at(first.text.index("云何白線") + 3) == "T99n9999_p0001b01"
-    assert [place for _, place in verse.lines] == ["T99n9999_p0001b02", "T99n9999_p0001b03"]
+    assert verse.lines.places == ["T99n9999_p0001b02", "T99n9999_p0001b03"]
     assert third.place == "T99n9999_p0001b04"
     assert fourth.place == "T99n9999_p0001b16"
     assert first.source == f"KX0001_001.txt:{line_of(KANRIPO['KX0001_001.txt'], '問經線')}"
@@ -200,8 +200,8 @@ def test_cbeta_gives_the_same_paragraphs_with_the_edition_s_readings(tmp_path: P
     assert [passage.heading for passage in imported.passages] == ["經線品第一"] * 3 + ["緯線品第二"]
     assert [passage.fascicle for passage in imported.passages] == [1, 1, 1, 2]
     first, verse, *_ = imported.passages
-    assert [place for _, place in first.lines] == [f"T99n9999_p0001{line}" for line in ("a06", "a07", "b01")]
-    assert [place for _, place in verse.lines] == ["T99n9999_p0001b02", "T99n9999_p0001b03"]
+    assert first.lines.places == [f"T99n9999_p0001{line}" for line in ("a06", "a07", "b01")]
+    assert verse.lines.places == ["T99n9999_p0001b02", "T99n9999_p0001b03"]
     assert first.at(first.text.index("二者青線") + 3) == "T99n9999_p0001a07"  # X's lines are counted elsewhere
     assert imported.works == {"T99n9999": "織布論"} and told(imported) == []
     assert (imported.edition, imported.licence) == ("Loom 2020", "Free to all who weave.")
@@ -307,7 +307,7 @@ def test_a_reference_that_runs_backwards_is_named_and_what_stands_there_left_out
     assert told(imported)[0] == f"KX0001_001.txt:{line}: reference runs backwards"
     assert imported.passages[0].text == FIRST.partition("線。謂未染")[0]
     assert imported.passages[-1].text == FOURTH
-    places = [place for passage in imported.passages for _, place in passage.lines]
+    places = [place for passage in imported.passages for place in passage.lines.places]
     assert places == sorted(places)
 
 
@@ -501,7 +501,7 @@ def test_lines_that_cannot_be_are_refused(lines: list[list[Any]]) -> None:
 
 
 def test_a_position_outside_the_text_has_no_place() -> None:
-    passage = Passage(text="經線", fascicle=1, place="x:1", lines=[(0, "x:1")], source="x:1")
+    passage = Passage(text="經線", fascicle=1, place="x:1", lines=Lines([0], ["x:1"]), source="x:1")
     for offset in (-1, 2):
         with pytest.raises(IndexError):
             passage.at(offset)
@@ -578,7 +578,7 @@ def test_lines_are_no_longer_than_declared_and_lose_nothing_but_space(text: str,
 
 def passages_of(*texts: str) -> list[Passage]:
     return [
-        Passage(text=text, fascicle=1, place=f"x:{number}", lines=[(0, f"x:{number}")], source=f"x:{number}")
+        Passage(text=text, fascicle=1, place=f"x:{number}", lines=Lines([0], [f"x:{number}"]), source=f"x:{number}")
         for number, text in enumerate(texts, 1)
     ]
 
@@ -640,7 +640,7 @@ def test_the_canon_s_fascicles_are_whole(canon: Imported) -> None:
 
 def test_the_canon_s_lines_are_the_printed_ones(canon: Imported) -> None:
     """Against the files themselves, by another way: 29 lines a column, each found under its own number."""
-    places = {place: (passage, start) for passage in canon.passages for start, place in passage.lines}
+    places = {place: (passage, start) for passage in canon.passages for start, place in passage.lines.pairs()}
     assert max(int(place[-2:]) for place in places) == 29
     draw = random.Random(1)
     for path in draw.sample(sorted(CANON.glob("*.txt")), 5):

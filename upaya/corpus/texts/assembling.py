@@ -6,12 +6,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from upaya.corpus.texts.faults import Faults
-from upaya.corpus.texts.passages import BETWEEN_VERSES, Passage
+from upaya.corpus.texts.passages import BETWEEN_VERSES, Lines, Passage
 
 BROKEN = "\ufffd"  # stands in a row that is no UTF-8
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -28,14 +28,12 @@ class Piece(NamedTuple):
     """What one paragraph has of one printed line, or of several that follow each other on a page.
 
     Attributes:
-        lines: where in the paragraph each printed line begins, and its reference; none for more of the line before.
         start: where in the paragraph the piece begins.
         row: the input file's line.
         first, last: the order of the first and the last reference.
     """
 
     text: str
-    lines: list[tuple[int, str]]
     start: int
     row: int
     first: Order
@@ -44,39 +42,47 @@ class Piece(NamedTuple):
 
 @dataclass
 class Block:
-    """A paragraph, a verse or a heading as its file has it. Pieces of verse end with what stands between verses."""
+    """A paragraph, a verse or a heading as its file has it. Pieces of verse end with what stands between verses.
+
+    Attributes:
+        lines: as a passage has them.
+    """
 
     kind: Literal["prose", "verse", "heading"] = "prose"
     pieces: list[Piece] = field(default_factory=list)
+    lines: Lines = field(default_factory=lambda: Lines([], []))
     length: int = 0
-    place: str = ""  # of its last line
 
     def add(
-        self, text: str, places: Iterable[str], row: int, first: Order = (), last: Order = (),
+        self, text: str, places: Sequence[str], row: int, first: Order = (), last: Order = (),
         lengths: Iterable[int] = (),
     ) -> None:  # fmt: skip
         """A piece, `text` being as in a passage: without needless white space, and not empty.
 
         Args:
-            places: of the printed lines in it.
+            places: of the printed lines in it; the first may be more of the last line before.
             lengths: in characters, of these lines but the last.
         """
-        if self.pieces and (space := between(self.pieces[-1].text, text)):
-            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + space)
-            self.length += len(space)
-        lines = list(zip(accumulate(lengths, initial=self.length), places, strict=True))
-        last_place = lines[-1][1]
-        if lines[0][1] == self.place:
-            del lines[0]
-        self.pieces.append(Piece(text, lines, self.length, row, first, last))
+        if self.pieces:
+            self._append(between(self.pieces[-1].text, text))
+        starts = accumulate(lengths, initial=self.length)
+        if self.lines.places and self.lines.places[-1] == places[0]:
+            next(starts)
+            places = places[1:]
+        self.lines.starts.extend(starts)
+        self.lines.places.extend(places)
+        self.pieces.append(Piece(text, self.length, row, first, last))
         self.length += len(text)
-        self.place = last_place
 
     def end_verse(self) -> None:
         """What comes next is another verse."""
         if self.pieces and not self.pieces[-1].text.endswith(BETWEEN_VERSES):
-            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + BETWEEN_VERSES)
-            self.length += len(BETWEEN_VERSES)
+            self._append(BETWEEN_VERSES)
+
+    def _append(self, space: str) -> None:
+        if space:
+            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + space)
+            self.length += len(space)
 
     @property
     def text(self) -> str:
@@ -114,7 +120,7 @@ def text_of(path: Path, file: str, faults: Faults) -> str:
     """
     data = path.read_bytes()
     text = data.decode(_BOMS.get(data[:2], "utf-8-sig"), errors="replace")
-    if "\r" in text:
+    if b"\r" in data:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     text += "\n" * (not text.endswith("\n"))
     return _named(text, file, faults) if BROKEN in text or "\0" in text else text
@@ -191,14 +197,20 @@ def _passages_of_one(fascicle: Fascicle, last: dict[str, Order], faults: Faults)
             heading = block.text
             continue
         for pieces in _forward(block.pieces, fascicle, last, faults):
-            passage = _passage(pieces, block.kind == "verse", fascicle, heading)
-            if passage:
-                yield passage
+            first, last_piece, lines = pieces[0], pieces[-1], block.lines
+            if len(pieces) < len(block.pieces):
+                lines = lines.between(first.start, last_piece.start + len(last_piece.text))
+            text = "".join([piece.text for piece in pieces]).rstrip(BETWEEN_VERSES + " ")
+            # Not validated: that would take longer than all the rest, and who reads a passage validates it.
+            yield Passage.model_construct(
+                text=text, fascicle=fascicle.number, place=lines.places[0], lines=lines,
+                source=f"{fascicle.file}:{first.row}", verse=block.kind == "verse", heading=heading,
+            )  # fmt: skip
 
 
 def _forward(
     pieces: Sequence[Piece], fascicle: Fascicle, last: dict[str, Order], faults: Faults
-) -> Iterator[list[Piece]]:
+) -> Iterator[Sequence[Piece]]:
     """Runs of pieces whose references run forwards."""
     run: list[Piece] = []
     reached, astray = last.get(fascicle.work, ()), False
@@ -207,6 +219,7 @@ def _forward(
             if not astray:
                 what = f"after {_shown(reached)} comes {_shown(piece.first)}; left out until it runs on"
                 faults.add("reference runs backwards", fascicle.file, piece.row, what)
+            if run:
                 yield run
                 run = []
             astray = True
@@ -214,26 +227,12 @@ def _forward(
         astray, reached = False, piece.last
         run.append(piece)
     last[fascicle.work] = reached
-    yield run
+    if run:
+        yield run
 
 
 def _shown(order: Order) -> str:
     return f"{order[0]:04d}{order[1]}{order[2]:02d}" if order else ""
-
-
-def _passage(pieces: Sequence[Piece], verse: bool, fascicle: Fascicle, heading: str) -> Passage | None:
-    """The pieces as one text; None where there are none."""
-    if not pieces:
-        return None
-    begins = pieces[0].start
-    lines = list(chain.from_iterable([piece.lines for piece in pieces]))
-    if begins:  # a part of a paragraph: what stood before it is left out
-        lines = [(start - begins, place) for start, place in lines]
-    # Not validated: that would take longer than all the rest, and who reads a passage validates it.
-    return Passage.model_construct(
-        text="".join([piece.text for piece in pieces]).rstrip(BETWEEN_VERSES + " "), fascicle=fascicle.number,
-        place=lines[0][1], lines=lines, source=f"{fascicle.file}:{pieces[0].row}", verse=verse, heading=heading,
-    )  # fmt: skip
 
 
 def uncollected(read: Callable[[Path], Imported]) -> Callable[[Path], Imported]:

@@ -37,8 +37,7 @@ _HEADER = re.compile(r"#\+(?:PROPERTY: +)?(?P<key>\w+):? +(?P<value>.*)")
 _PAGE_MARK = r"<pb:[^>_]+_[^>_]+_(?P<fascicle>\d+)-(?P<page>\d+)(?P<column>[a-z]?)>"
 _PAGE = re.compile(_PAGE_MARK)
 _MARK = re.compile(r"(<pb:[^>]*>|¶)")
-_HEADING = re.compile(r"\*+ ")
-_ITEM = re.compile(r"\s+\* ")
+_BEGINS = re.compile(r"\*+ |\s+\* ")  # a heading, an item of a list
 _GAIJI = re.compile(r"&[\w-]+;|\[[^\[\]]*[-+*/@?][^\[\]]*\]")  # an entity, or [竹-二+跛]: how it is composed
 _APPARATUS = re.compile(r"＋?（[^（）]*）(?:【[^【】]*】)+")  # readings of other editions: ＋（過去）【宋】【元】
 _TAG = re.compile(r"<[^<>]*>|\[\[[^\]]*\]\]")
@@ -85,6 +84,7 @@ class _File:
         self.title_row = re.compile(f"(?:《[^《》]+》|{re.escape(self.title)}){_OF_FASCICLE}")
         self.row = 1 + text.count("\n", 0, self.begins)
         self.page: tuple[int, str] | None = None
+        self.prefix = ""  # of the references to this page
         self.line = 0
         self.blocks: list[Block] = []
         self.block = Block()
@@ -106,7 +106,7 @@ class _File:
         if match := _PAGE.search(last):
             self._turn(match, 1 + last.count("¶"))
         begins, at = self.row, self.begins
-        while at < len(self.text):
+        while at < len(self.text) and self.part != "closed":
             if self.text[at] == "\n":
                 self._empty_row()
                 at += 1
@@ -125,6 +125,7 @@ class _File:
 
     def _turn(self, match: re.Match[str], line: int) -> None:
         self.page, self.line = (int(match["page"]), match["column"]), line
+        self.prefix = f"{self.work}_p{self.page[0]:04d}{self.page[1]}"
 
     def _plain_lines(self, at: int) -> int:
         """Take the plain lines that stand at `at`; where they end, 0 where there are none."""
@@ -151,12 +152,10 @@ class _File:
         """A piece of the block, of so many printed lines from this one, and the lengths of all but the last."""
         assert self.page
         number, column = self.page
-        prefix = f"{self.work}_p{number:04d}{column}"
-        lines = _TWO_DIGITS[self.line : self.line + count]
-        if len(lines) < count:  # a page without marks between its columns
-            lines = [f"{line:02d}" for line in range(self.line, self.line + count)]
-        first, last = (number, column, self.line), (number, column, self.line + count - 1)
-        self.block.add(text, map(prefix.__add__, lines), self.row, first, last, lengths)
+        end = self.line + count
+        numbers = _TWO_DIGITS[self.line : end] if end <= 100 else [f"{line:02d}" for line in range(self.line, end)]
+        prefix, first, last = self.prefix, (number, column, self.line), (number, column, end - 1)
+        self.block.add(text, [prefix + line for line in numbers], self.row, first, last, lengths)
 
     def _one_row(self, at: int) -> int:
         end = self.text.index("\n", at)
@@ -191,14 +190,11 @@ class _File:
 
     def _begun(self, row: str) -> str:
         """A row without what says that a heading, or an item of a list, begins with it."""
-        if self.part != "closed":
-            if _HEADING.match(row):
-                self._end_block("heading")
-                return _HEADING.sub("", row, count=1)
-            if _ITEM.match(row):
-                self._end_block()
-                return _ITEM.sub("", row, count=1)
-        return row
+        begins = _BEGINS.match(row)
+        if not begins:
+            return row
+        self._end_block("prose" if row[0].isspace() else "heading")
+        return row[begins.end() :]
 
     def _marks(self, row: str) -> None:
         for part in _MARK.split(row):
@@ -227,11 +223,11 @@ class _File:
         """A part of a printed line, without marks, as it is to be taken here."""
         if self.part == "front":
             self.front.append(without_space(text))
-        elif self.part == "text" and not self.page:
+        elif not self.page:
             if not self.lost:
                 self.faults.add("no reference", self.name, self.row, "text before the first <pb:…>; left out")
             self.lost = True
-        elif self.part == "text" and (text := without_space(self._resolved(text))):
+        elif self.part == "text" and (text := without_space(self._resolved(text))):  # not closed by this row's title
             if self.block.kind == "heading" and "。" in text:
                 self._end_block()
             self._add(text + BETWEEN_VERSES * (self.block.kind == "verse"))
