@@ -1,6 +1,7 @@
 """What the importers share: files to rows, and the parts of printed lines to passages."""
 
 import gc
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,11 +13,13 @@ from typing import Literal, NamedTuple
 
 from upaya.corpus.texts.faults import Faults
 from upaya.corpus.texts.passages import BETWEEN_VERSES, Lines, Passage
+from upaya.errors import UserError
 
 BROKEN = "\ufffd"  # stands in a row that is no UTF-8
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")  # another font shows another character there, or none
 _SPACE = re.compile(r"\s+")
+_BETWEEN_WORDS = re.compile(rf"(?<=\w){BETWEEN_VERSES}+(?=\w)")
 _REFERENCE = re.compile(r"(?P<page>\d+)(?P<column>[a-z]?)(?P<line>\d\d)")
 _LICENCE = re.compile(r"licen[cs]e|\bCC[ -](BY|0)|public[ -]domain|copyright|著作權|授權", re.IGNORECASE)
 
@@ -55,15 +58,16 @@ class Block:
 
     def add(
         self, text: str, places: Sequence[str], row: int, first: Order = (), last: Order = (),
-        lengths: Iterable[int] = (),
+        lengths: Iterable[int] = (), apart: bool = True,
     ) -> None:  # fmt: skip
         """A piece, `text` being as in a passage: without needless white space, and not empty.
 
         Args:
             places: of the printed lines in it; the first may be more of the last line before.
             lengths: in characters, of these lines but the last.
+            apart: whether white space, such as a line's end, stands between it and the piece before.
         """
-        if self.pieces:
+        if self.pieces and apart:
             self._append(between(self.pieces[-1].text, text))
         starts = accumulate(lengths, initial=self.length)
         if self.lines.places and self.lines.places[-1] == places[0]:
@@ -113,6 +117,23 @@ class Imported:
     faults: Faults
 
 
+def files_of(what: Path, pattern: str, faults: Faults) -> tuple[Path, dict[str, Path]]:
+    """The folder, and the files in it that `pattern` finds by their path there; or one file. One that cannot be read is
+    named. Raises UserError where there is none."""
+    folder, paths = (what.parent, [what]) if what.is_file() else (what, sorted(what.glob(pattern)))
+    if not paths:
+        raise UserError(f"{what}: no {Path(pattern).suffix} file in it; docs/texts.md says what each importer reads")
+    files = {str(path.relative_to(folder)): path for path in paths}
+    for name in [name for name, path in files.items() if not _readable(path)]:
+        faults.add("unreadable file", name, 1, "a folder, a dead link or another's; left out")
+        del files[name]
+    return folder, files
+
+
+def _readable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK)
+
+
 def text_of(path: Path, file: str, faults: Faults) -> str:
     """A text file's rows, each with an end; one that is no UTF-8 holds BROKEN and is named.
 
@@ -137,6 +158,11 @@ def _named(text: str, file: str, faults: Faults) -> str:
         faults.add("not UTF-8", file, number, "the line is left out")
         rows[number - 1] += BROKEN
     return "\n".join(rows)
+
+
+def verse_without_space(text: str) -> str:
+    """As `without_space`, but what stands between two verses of one row stays."""
+    return BETWEEN_VERSES.join(map(without_space, _BETWEEN_WORDS.split(text)))
 
 
 def without_space(text: str) -> str:
@@ -257,7 +283,7 @@ def stated_licence(folder: Path) -> str:
     of one."""
     for path in sorted(folder.iterdir()):
         name = path.name.lower()
-        if not path.is_file() or not name.startswith(("license", "licence", "copying", "readme")):
+        if not _readable(path) or not name.startswith(("license", "licence", "copying", "readme")):
             continue
         rows = [row.strip() for row in path.read_text(encoding="utf-8", errors="replace").splitlines() if row.strip()]
         said = [row for row in rows if _LICENCE.search(row)] if name.startswith("readme") else rows[:3]

@@ -23,15 +23,16 @@ from upaya.corpus.texts.assembling import (
     Block,
     Fascicle,
     Imported,
+    files_of,
     passages_of,
     stated_licence,
     text_of,
     uncollected,
+    verse_without_space,
     without_space,
 )
 from upaya.corpus.texts.faults import Faults
 from upaya.corpus.texts.passages import BETWEEN_VERSES, MISSING
-from upaya.errors import UserError
 
 _HEADER = re.compile(r"#\+(?:PROPERTY: +)?(?P<key>\w+):? +(?P<value>.*)")
 _PAGE_MARK = r"<pb:[^>_]+_[^>_]+_(?P<fascicle>\d+)-(?P<page>\d+)(?P<column>[a-z]?)>"
@@ -40,6 +41,7 @@ _MARK = re.compile(r"(<pb:[^>]*>|¶)")
 _BEGINS = re.compile(r"\*+ |\s+\* ")  # a heading, an item of a list
 _GAIJI = re.compile(r"&[\w-]+;|\[[^\[\]]*[-+*/@?][^\[\]]*\]")  # an entity, or [竹-二+跛]: how it is composed
 _APPARATUS = re.compile(r"＋?（[^（）]*）(?:【[^【】]*】)+")  # readings of other editions: ＋（過去）【宋】【元】
+_PARENTHESIS = re.compile("([()])")
 _TAG = re.compile(r"<[^<>]*>|\[\[[^\]]*\]\]")
 _NUMERALS = "[〇一二三四五六七八九十百千]"
 _OF_FASCICLE = f"(?:卷第?{_NUMERALS}*|第{_NUMERALS}+卷|卷?[上中下])"
@@ -54,21 +56,18 @@ _TWO_DIGITS = [f"{number:02d}" for number in range(100)]
 @uncollected
 def read_kanripo(what: Path) -> Imported:
     """The Kanripo files in a folder, or one. Raises UserError where there is none."""
-    folder, paths = (what.parent, [what]) if what.is_file() else (what, sorted(what.glob("*.txt")))
-    if not paths:
-        raise UserError(f"{what}: no .txt file in it; a Kanripo text is a folder of KR6l0010_001.txt, …")
     faults, fascicles, works, editions = Faults(), list[Fascicle](), dict[str, str](), dict[str, None]()
-    for path in paths:
-        file = _File(path.name, text_of(path, path.name, faults), faults)
+    folder, files = files_of(what, "*.txt", faults)
+    for name, path in files.items():
+        file = _File(name, text_of(path, name, faults), faults)
         fascicle = file.fascicle()
         if fascicle:
             fascicles.append(fascicle)
             works.setdefault(fascicle.work, file.header.get("TITLE", fascicle.work))
             editions[file.edition] = None
     return Imported(
-        "kanripo", works, "; ".join(editions), stated_licence(folder), {path.name: path for path in paths},
-        passages_of(fascicles, faults), faults,
-    )  # fmt: skip
+        "kanripo", works, "; ".join(editions), stated_licence(folder), files, passages_of(fascicles, faults), faults
+    )
 
 
 class _File:
@@ -90,6 +89,7 @@ class _File:
         self.block = Block()
         self.part: Literal["front", "text", "closed"] = "text"
         self.front: list[str] = []
+        self.note = 0  # the row of an inline note's ( that is open
         self.lost = False  # whether a line without reference has been named
 
     @property
@@ -129,7 +129,7 @@ class _File:
 
     def _plain_lines(self, at: int) -> int:
         """Take the plain lines that stand at `at`; where they end, 0 where there are none."""
-        if self.part != "text" or self.block.kind != "prose" or not self.page:
+        if self.part != "text" or self.block.kind != "prose" or not self.page or self.note:
             return 0
         match = _LINES.match(self.text, at)
         if not match or match.end() == at:
@@ -227,10 +227,23 @@ class _File:
             if not self.lost:
                 self.faults.add("no reference", self.name, self.row, "text before the first <pb:…>; left out")
             self.lost = True
-        elif self.part == "text" and (text := without_space(self._resolved(text))):  # not closed by this row's title
+        elif self.part == "text" and (text := self._spaced(self._resolved(self._without_notes(text)))):
             if self.block.kind == "heading" and "。" in text:
                 self._end_block()
             self._add(text + BETWEEN_VERSES * (self.block.kind == "verse"))
+
+    def _spaced(self, text: str) -> str:
+        return verse_without_space(text) if self.block.kind == "verse" else without_space(text)
+
+    def _without_notes(self, text: str) -> str:
+        """Without what stands in parentheses, printed small and in two columns: (上/下), at times over several rows."""
+        kept = ""
+        for part in _PARENTHESIS.split(text):
+            if part in ("(", ")"):
+                self.note = self.row if part == "(" else 0
+            elif not self.note:
+                kept += part
+        return kept
 
     def _resolved(self, text: str) -> str:
         """Without markup; a character that there is none for is MISSING."""
@@ -251,6 +264,9 @@ class _File:
 
     def _end_block(self, kind: Literal["prose", "verse", "heading"] = "prose") -> None:
         """The block is whole, and what comes is of that kind."""
+        if self.note:
+            self.faults.add("unknown markup", self.name, self.note, "( without ); left out to the paragraph's end")
+            self.note = 0
         if self.block.pieces:
             self.blocks.append(self.block)
         self.block = Block(kind)
