@@ -21,7 +21,7 @@ from upaya.corpus.sources.text import ImportedText, cut
 from upaya.corpus.texts.assembling import Imported, without_space
 from upaya.corpus.texts.cbeta import read_cbeta
 from upaya.corpus.texts.kanripo import read_kanripo
-from upaya.corpus.texts.passages import PASSAGES, Passage, read_manifest, read_passages, write_passages
+from upaya.corpus.texts.passages import PASSAGES, Lines, Passage, read_manifest, read_passages, write_passages
 from upaya.corpus.texts.plain import read_plain
 from upaya.declared.questions import QuestionParams, TextSource
 from upaya.declared.validation import validated
@@ -184,10 +184,10 @@ def test_kanripo_counts_lines_from_the_page_and_from_what_the_header_says_of_it(
     first, verse, third, fourth = kanripo(tmp_path).passages
     # Two lines of another fascicle; an empty one, the number, the title, an empty one, two names and a heading.
     assert first.place == "T99n9999_p0001a10"
-    assert [place for _, place in first.lines] == [f"T99n9999_p0001{line}" for line in ("a10", "a11", "b01")]
+    assert first.lines.places == [f"T99n9999_p0001{line}" for line in ("a10", "a11", "b01")]
     assert first.at(first.text.index("二者")) == "T99n9999_p0001a11"
     assert first.at(first.text.index("云何白線") + 3) == "T99n9999_p0001b01"
-    assert [place for _, place in verse.lines] == ["T99n9999_p0001b02", "T99n9999_p0001b03"]
+    assert verse.lines.places == ["T99n9999_p0001b02", "T99n9999_p0001b03"]
     assert third.place == "T99n9999_p0001b04"
     assert fourth.place == "T99n9999_p0001b16"
     assert first.source == f"KX0001_001.txt:{line_of(KANRIPO['KX0001_001.txt'], '問經線')}"
@@ -200,8 +200,8 @@ def test_cbeta_gives_the_same_paragraphs_with_the_edition_s_readings(tmp_path: P
     assert [passage.heading for passage in imported.passages] == ["經線品第一"] * 3 + ["緯線品第二"]
     assert [passage.fascicle for passage in imported.passages] == [1, 1, 1, 2]
     first, verse, *_ = imported.passages
-    assert [place for _, place in first.lines] == [f"T99n9999_p0001{line}" for line in ("a06", "a07", "b01")]
-    assert [place for _, place in verse.lines] == ["T99n9999_p0001b02", "T99n9999_p0001b03"]
+    assert first.lines.places == [f"T99n9999_p0001{line}" for line in ("a06", "a07", "b01")]
+    assert verse.lines.places == ["T99n9999_p0001b02", "T99n9999_p0001b03"]
     assert first.at(first.text.index("二者青線") + 3) == "T99n9999_p0001a07"  # X's lines are counted elsewhere
     assert imported.works == {"T99n9999": "織布論"} and told(imported) == []
     assert (imported.edition, imported.licence) == ("Loom 2020", "Free to all who weave.")
@@ -307,7 +307,7 @@ def test_a_reference_that_runs_backwards_is_named_and_what_stands_there_left_out
     assert told(imported)[0] == f"KX0001_001.txt:{line}: reference runs backwards"
     assert imported.passages[0].text == FIRST.partition("線。謂未染")[0]
     assert imported.passages[-1].text == FOURTH
-    places = [place for passage in imported.passages for _, place in passage.lines]
+    places = [place for passage in imported.passages for place in passage.lines.places]
     assert places == sorted(places)
 
 
@@ -385,6 +385,87 @@ def test_a_broken_file_is_named_with_its_line_and_the_others_go_in(tmp_path: Pat
         "empty.xml:1: broken file",
     ]
     assert len(imported.passages) == 4
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("白<sic>線</sic>", "白線"),  # with nothing beside it to choose
+        ("白<choice><sic>布</sic><corr>線</corr></choice>", "白線"),
+        ("<choice><orig>白</orig><reg>素</reg></choice>線", "白線"),
+        ("<choice><abbr>白線</abbr><expan>白色線</expan></choice>", "白線"),
+        ('白<foreign xml:lang="sa">śukla</foreign>線', "白線"),
+        ('白<foreign xml:lang="zh-Hant">線</foreign>', "白線"),
+        ("<app><lem>白<app><lem>線</lem><rdg>布</rdg></app></lem><rdg>青</rdg></app>", "白線"),
+        ('a<hi>b</hi> c<lb n="0001a06" ed="T"/>d<seg>e</seg>', "ab c de"),  # no word is cut by a tag
+    ],
+)
+def test_cbeta_s_markup_within_a_line(tmp_path: Path, markup: str, text: str) -> None:
+    imported = cbeta(tmp_path, "一者白線", f"一者{markup}")
+    assert imported.passages[0].text == FIRST.replace("一者白線", f"一者{text}") and told(imported) == []
+
+
+@pytest.mark.parametrize("markup", ["<unclear/>", '<gap reason="damage"/>'])
+def test_what_cannot_be_read_in_print_is_a_missing_character(tmp_path: Path, markup: str) -> None:
+    imported = cbeta(tmp_path, "一者白線", f"一者{markup}線")
+    assert imported.passages[0].text == FIRST.replace("一者白線", "一者〓線")
+    assert told(imported) == [f"T99n9999.xml:{line_of(CBETA, '一者白線')}: missing gaiji"]
+
+
+def test_a_verse_s_title_is_its_heading_and_verses_of_one_line_stay_apart(tmp_path: Path) -> None:
+    imported = cbeta(tmp_path, "<l>金線如朝日</l><l>織者應善知」</l>", "<l>金線如朝日　織者應善知」</l>")
+    assert imported.passages[1].text == VERSE
+    titled = cbeta(tmp_path, "<lg>", "<lg><head>線頌</head>").passages[1]
+    assert (titled.text, titled.heading, titled.verse) == (VERSE, "線頌", True)
+
+
+def test_kanripo_s_verses_of_one_row_stay_apart(tmp_path: Path) -> None:
+    imported = kanripo(tmp_path, edit=("金線如朝日\n", "金線如朝日"))
+    assert imported.passages[1].text == VERSE and told(imported) == []
+
+
+@pytest.mark.parametrize("note", ["(白色也)", "(白/色)", "(白色¶\n也)"])
+def test_kanripo_s_notes_between_the_lines_are_left_out(tmp_path: Path, note: str) -> None:
+    imported = kanripo(tmp_path, edit=("一者白線", f"一者{note}白線"))
+    assert imported.passages[0].text == FIRST and told(imported) == []
+
+
+def test_a_note_without_end_takes_no_more_than_its_paragraph(tmp_path: Path) -> None:
+    imported = kanripo(tmp_path, edit=("一者白線", "一者(白線"))
+    assert [passage.text for passage in imported.passages] == [FIRST.partition("白線")[0], VERSE, THIRD, FOURTH]
+    assert told(imported) == [f"KX0001_001.txt:{line_of(KANRIPO['KX0001_001.txt'], '一者白線')}: unknown markup"]
+
+
+@pytest.mark.parametrize("importer", sorted(IMPORTERS))
+def test_a_file_that_cannot_be_read_is_named_and_the_others_go_in(tmp_path: Path, importer: str) -> None:
+    ending = "xml" if importer == "cbeta" else "txt"
+    content = {"cbeta": CBETA, "kanripo": KANRIPO["KX0001_002.txt"], "text": "經線。"}[importer]
+    folder = folder_of(tmp_path, {f"X_002.{ending}": content})
+    (folder / f"X_001.{ending}").symlink_to(tmp_path / "nowhere")
+    (folder / f"X_003.{ending}").mkdir()
+    imported = IMPORTERS[importer](folder)
+    assert told(imported) == [f"X_00{number}.{ending}:1: unreadable file" for number in (1, 3)]
+    assert imported.passages and list(imported.files) == [f"X_002.{ending}"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        '<!DOCTYPE TEI [<!ENTITY % p SYSTEM "{secret}">%p;]>',
+        '<!DOCTYPE TEI SYSTEM "{secret}">',
+        "<!DOCTYPE TEI [" + "".join(
+            f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "線" * 10}">' for n in range(12)
+        ) + "]>",
+    ],
+)  # fmt: skip
+def test_a_doctype_fetches_and_swells_nothing(tmp_path: Path, hostile: str) -> None:
+    (secret := tmp_path / "secret").write_text('<!ENTITY s "不可見">')
+    doctype = hostile.replace("{secret}", secret.as_uri())
+    swollen = CBETA.replace("?>\n", f"?>{doctype}\n", 1)
+    for old, new in [("一者白線", "一者&e11;&s;線"), ('type="pin"', 'type="&e11;"')]:
+        imported = read_cbeta(folder_of(tmp_path, {"T99n9999.xml": swollen.replace(old, new, 1)}))
+        text = "".join(passage.text for passage in imported.passages)
+        assert len(text) < 200 and "不可見" not in text
 
 
 def test_entities_are_neither_expanded_nor_fetched(tmp_path: Path) -> None:
@@ -501,7 +582,7 @@ def test_lines_that_cannot_be_are_refused(lines: list[list[Any]]) -> None:
 
 
 def test_a_position_outside_the_text_has_no_place() -> None:
-    passage = Passage(text="經線", fascicle=1, place="x:1", lines=[(0, "x:1")], source="x:1")
+    passage = Passage(text="經線", fascicle=1, place="x:1", lines=Lines([0], ["x:1"]), source="x:1")
     for offset in (-1, 2):
         with pytest.raises(IndexError):
             passage.at(offset)
@@ -578,7 +659,7 @@ def test_lines_are_no_longer_than_declared_and_lose_nothing_but_space(text: str,
 
 def passages_of(*texts: str) -> list[Passage]:
     return [
-        Passage(text=text, fascicle=1, place=f"x:{number}", lines=[(0, f"x:{number}")], source=f"x:{number}")
+        Passage(text=text, fascicle=1, place=f"x:{number}", lines=Lines([0], [f"x:{number}"]), source=f"x:{number}")
         for number, text in enumerate(texts, 1)
     ]
 
@@ -640,7 +721,7 @@ def test_the_canon_s_fascicles_are_whole(canon: Imported) -> None:
 
 def test_the_canon_s_lines_are_the_printed_ones(canon: Imported) -> None:
     """Against the files themselves, by another way: 29 lines a column, each found under its own number."""
-    places = {place: (passage, start) for passage in canon.passages for start, place in passage.lines}
+    places = {place: (passage, start) for passage in canon.passages for start, place in passage.lines.pairs()}
     assert max(int(place[-2:]) for place in places) == 29
     draw = random.Random(1)
     for path in draw.sample(sorted(CANON.glob("*.txt")), 5):

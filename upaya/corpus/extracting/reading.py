@@ -13,7 +13,7 @@ NUMERAL = "[一二兩三四五六七八九十百千]"
 _OPINION = re.compile(
     "有說|或說|方師說|諸師說|有餘|餘師|有作是說|有作是言|作如是說|作如是言|或有|復有說|有言|有別誦|尊者|大德|譬喻|分別論者|外道|有執|諸說"
 )
-_TURN = re.compile("問|答|評曰|如是說者|應作是說|作斯論")
+_TURNS = ("問", "答", "評曰", "如是說者", "應作是說", "作斯論")
 _CONTEXT = re.compile("[此彼餘前設]|如是|若爾|是中|爾時|所說|亦爾|云何|何等|(?:^|。)[是即則復亦]")
 
 
@@ -60,8 +60,9 @@ def leans_on_context(question: str) -> bool:
 def in_an_opinion(text: str, at: int) -> bool:
     """Whether what begins at `at` stands inside somebody's opinion: one was introduced since the last question, answer
     or verdict (評曰, 如是說者, 應作是說), or since the reasons for the section ended (故作斯論, 而作斯論)."""
-    turns = [turn.end() for turn in _TURN.finditer(text, 0, at)]
-    return _OPINION.search(text, turns[-1] if turns else 0, at) is not None
+    # From behind: a text may be one paragraph, and every question in it would look through all that stands before.
+    turned = max(begins + len(turn) if (begins := text.rfind(turn, 0, at)) >= 0 else 0 for turn in _TURNS)
+    return _OPINION.search(text, turned, at) is not None
 
 
 def opens_an_opinion(answer: str) -> bool:

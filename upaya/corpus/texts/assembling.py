@@ -1,22 +1,25 @@
 """What the importers share: files to rows, and the parts of printed lines to passages."""
 
 import gc
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from upaya.corpus.texts.faults import Faults
-from upaya.corpus.texts.passages import BETWEEN_VERSES, Passage
+from upaya.corpus.texts.passages import BETWEEN_VERSES, Lines, Passage
+from upaya.errors import UserError
 
 BROKEN = "\ufffd"  # stands in a row that is no UTF-8
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")  # another font shows another character there, or none
 _SPACE = re.compile(r"\s+")
+_BETWEEN_WORDS = re.compile(rf"(?<=\w){BETWEEN_VERSES}+(?=\w)")
 _REFERENCE = re.compile(r"(?P<page>\d+)(?P<column>[a-z]?)(?P<line>\d\d)")
 _LICENCE = re.compile(r"licen[cs]e|\bCC[ -](BY|0)|public[ -]domain|copyright|著作權|授權", re.IGNORECASE)
 
@@ -28,14 +31,12 @@ class Piece(NamedTuple):
     """What one paragraph has of one printed line, or of several that follow each other on a page.
 
     Attributes:
-        lines: where in the paragraph each printed line begins, and its reference; none for more of the line before.
         start: where in the paragraph the piece begins.
         row: the input file's line.
         first, last: the order of the first and the last reference.
     """
 
     text: str
-    lines: list[tuple[int, str]]
     start: int
     row: int
     first: Order
@@ -44,39 +45,48 @@ class Piece(NamedTuple):
 
 @dataclass
 class Block:
-    """A paragraph, a verse or a heading as its file has it. Pieces of verse end with what stands between verses."""
+    """A paragraph, a verse or a heading as its file has it. Pieces of verse end with what stands between verses.
+
+    Attributes:
+        lines: as a passage has them.
+    """
 
     kind: Literal["prose", "verse", "heading"] = "prose"
     pieces: list[Piece] = field(default_factory=list)
+    lines: Lines = field(default_factory=lambda: Lines([], []))
     length: int = 0
-    place: str = ""  # of its last line
 
     def add(
-        self, text: str, places: Iterable[str], row: int, first: Order = (), last: Order = (),
-        lengths: Iterable[int] = (),
+        self, text: str, places: Sequence[str], row: int, first: Order = (), last: Order = (),
+        lengths: Iterable[int] = (), apart: bool = True,
     ) -> None:  # fmt: skip
         """A piece, `text` being as in a passage: without needless white space, and not empty.
 
         Args:
-            places: of the printed lines in it.
+            places: of the printed lines in it; the first may be more of the last line before.
             lengths: in characters, of these lines but the last.
+            apart: whether white space, such as a line's end, stands between it and the piece before.
         """
-        if self.pieces and (space := between(self.pieces[-1].text, text)):
-            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + space)
-            self.length += len(space)
-        lines = list(zip(accumulate(lengths, initial=self.length), places, strict=True))
-        last_place = lines[-1][1]
-        if lines[0][1] == self.place:
-            del lines[0]
-        self.pieces.append(Piece(text, lines, self.length, row, first, last))
+        if self.pieces and apart:
+            self._append(between(self.pieces[-1].text, text))
+        starts = accumulate(lengths, initial=self.length)
+        if self.lines.places and self.lines.places[-1] == places[0]:
+            next(starts)
+            places = places[1:]
+        self.lines.starts.extend(starts)
+        self.lines.places.extend(places)
+        self.pieces.append(Piece(text, self.length, row, first, last))
         self.length += len(text)
-        self.place = last_place
 
     def end_verse(self) -> None:
         """What comes next is another verse."""
         if self.pieces and not self.pieces[-1].text.endswith(BETWEEN_VERSES):
-            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + BETWEEN_VERSES)
-            self.length += len(BETWEEN_VERSES)
+            self._append(BETWEEN_VERSES)
+
+    def _append(self, space: str) -> None:
+        if space:
+            self.pieces[-1] = self.pieces[-1]._replace(text=self.pieces[-1].text + space)
+            self.length += len(space)
 
     @property
     def text(self) -> str:
@@ -107,6 +117,23 @@ class Imported:
     faults: Faults
 
 
+def files_of(what: Path, pattern: str, faults: Faults) -> tuple[Path, dict[str, Path]]:
+    """The folder, and the files in it that `pattern` finds by their path there; or one file. One that cannot be read is
+    named. Raises UserError where there is none."""
+    folder, paths = (what.parent, [what]) if what.is_file() else (what, sorted(what.glob(pattern)))
+    if not paths:
+        raise UserError(f"{what}: no {Path(pattern).suffix} file in it; docs/texts.md says what each importer reads")
+    files = {str(path.relative_to(folder)): path for path in paths}
+    for name in [name for name, path in files.items() if not _readable(path)]:
+        faults.add("unreadable file", name, 1, "a folder, a dead link or another's; left out")
+        del files[name]
+    return folder, files
+
+
+def _readable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK)
+
+
 def text_of(path: Path, file: str, faults: Faults) -> str:
     """A text file's rows, each with an end; one that is no UTF-8 holds BROKEN and is named.
 
@@ -114,7 +141,7 @@ def text_of(path: Path, file: str, faults: Faults) -> str:
     """
     data = path.read_bytes()
     text = data.decode(_BOMS.get(data[:2], "utf-8-sig"), errors="replace")
-    if "\r" in text:
+    if b"\r" in data:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     text += "\n" * (not text.endswith("\n"))
     return _named(text, file, faults) if BROKEN in text or "\0" in text else text
@@ -131,6 +158,11 @@ def _named(text: str, file: str, faults: Faults) -> str:
         faults.add("not UTF-8", file, number, "the line is left out")
         rows[number - 1] += BROKEN
     return "\n".join(rows)
+
+
+def verse_without_space(text: str) -> str:
+    """As `without_space`, but what stands between two verses of one row stays."""
+    return BETWEEN_VERSES.join(map(without_space, _BETWEEN_WORDS.split(text)))
 
 
 def without_space(text: str) -> str:
@@ -191,14 +223,20 @@ def _passages_of_one(fascicle: Fascicle, last: dict[str, Order], faults: Faults)
             heading = block.text
             continue
         for pieces in _forward(block.pieces, fascicle, last, faults):
-            passage = _passage(pieces, block.kind == "verse", fascicle, heading)
-            if passage:
-                yield passage
+            first, last_piece, lines = pieces[0], pieces[-1], block.lines
+            if len(pieces) < len(block.pieces):
+                lines = lines.between(first.start, last_piece.start + len(last_piece.text))
+            text = "".join([piece.text for piece in pieces]).rstrip(BETWEEN_VERSES + " ")
+            # Not validated: that would take longer than all the rest, and who reads a passage validates it.
+            yield Passage.model_construct(
+                text=text, fascicle=fascicle.number, place=lines.places[0], lines=lines,
+                source=f"{fascicle.file}:{first.row}", verse=block.kind == "verse", heading=heading,
+            )  # fmt: skip
 
 
 def _forward(
     pieces: Sequence[Piece], fascicle: Fascicle, last: dict[str, Order], faults: Faults
-) -> Iterator[list[Piece]]:
+) -> Iterator[Sequence[Piece]]:
     """Runs of pieces whose references run forwards."""
     run: list[Piece] = []
     reached, astray = last.get(fascicle.work, ()), False
@@ -207,6 +245,7 @@ def _forward(
             if not astray:
                 what = f"after {_shown(reached)} comes {_shown(piece.first)}; left out until it runs on"
                 faults.add("reference runs backwards", fascicle.file, piece.row, what)
+            if run:
                 yield run
                 run = []
             astray = True
@@ -214,26 +253,12 @@ def _forward(
         astray, reached = False, piece.last
         run.append(piece)
     last[fascicle.work] = reached
-    yield run
+    if run:
+        yield run
 
 
 def _shown(order: Order) -> str:
     return f"{order[0]:04d}{order[1]}{order[2]:02d}" if order else ""
-
-
-def _passage(pieces: Sequence[Piece], verse: bool, fascicle: Fascicle, heading: str) -> Passage | None:
-    """The pieces as one text; None where there are none."""
-    if not pieces:
-        return None
-    begins = pieces[0].start
-    lines = list(chain.from_iterable([piece.lines for piece in pieces]))
-    if begins:  # a part of a paragraph: what stood before it is left out
-        lines = [(start - begins, place) for start, place in lines]
-    # Not validated: that would take longer than all the rest, and who reads a passage validates it.
-    return Passage.model_construct(
-        text="".join([piece.text for piece in pieces]).rstrip(BETWEEN_VERSES + " "), fascicle=fascicle.number,
-        place=lines[0][1], lines=lines, source=f"{fascicle.file}:{pieces[0].row}", verse=verse, heading=heading,
-    )  # fmt: skip
 
 
 def uncollected(read: Callable[[Path], Imported]) -> Callable[[Path], Imported]:
@@ -258,7 +283,7 @@ def stated_licence(folder: Path) -> str:
     of one."""
     for path in sorted(folder.iterdir()):
         name = path.name.lower()
-        if not path.is_file() or not name.startswith(("license", "licence", "copying", "readme")):
+        if not _readable(path) or not name.startswith(("license", "licence", "copying", "readme")):
             continue
         rows = [row.strip() for row in path.read_text(encoding="utf-8", errors="replace").splitlines() if row.strip()]
         said = [row for row in rows if _LICENCE.search(row)] if name.startswith("readme") else rows[:3]

@@ -2,9 +2,9 @@
 
 `<lb n="0104c05" ed="T"/>` begins a printed line, `<milestone unit="juan" n="21"/>` or `<cb:juan fun="open" n="021">` a
 fascicle, which ends with the next or with `fun="close"`. Of an apparatus entry the edition's reading (`lem`) is taken,
-of a correction `corr`; notes, the table of contents (`mulu`), translators, titles of fascicles and words in other
-languages are left out. A character outside the encoding is `<g ref="#CB00001"/>`: its Unicode, or else its normalised
-form, stands in the header's charDecl.
+of a choice `corr`, `orig` and `abbr`; notes, the table of contents (`mulu`), translators, titles of fascicles and words
+in other languages are left out. A character outside the encoding is `<g ref="#CB00001"/>`: its Unicode, or else its
+normalised form, stands in the header's charDecl.
 
 Elements are known by their names without namespace. Entities are not expanded and nothing is fetched.
 """
@@ -23,15 +23,16 @@ from upaya.corpus.texts.assembling import (
     Fascicle,
     Imported,
     Order,
+    files_of,
     order_of,
     passages_of,
     stated_licence,
     uncollected,
+    verse_without_space,
     without_space,
 )
 from upaya.corpus.texts.faults import Faults
 from upaya.corpus.texts.passages import MISSING
-from upaya.errors import UserError
 
 
 def _names(listed: str) -> frozenset[str]:
@@ -41,12 +42,14 @@ def _names(listed: str) -> frozenset[str]:
 # Each of these is a paragraph of its own.
 _BLOCKS = _names("p ab lg item cell row list table div sp dialog event entry form def")
 _HEADINGS = _names("head")
-_LEFT_OUT = _names("back byline del docNumber figure fw graphic jhead juan mulu note rdg reg sic teiHeader trailer")
+_LEFT_OUT = _names("back byline del docNumber figure fw graphic jhead juan mulu note rdg teiHeader trailer")
+_UNCHOSEN = _names("sic reg expan")  # of a choice; alone, they are all that there is
+_ILLEGIBLE = _names("unclear gap")  # where they are empty
 # What is read as if it were not there, and what begins something (lb, milestone).
 _THROUGH = _names("""
-    TEI TEI.2 text group front body titlePage docTitle title div1 div2 div3 div4 div5 l app lem choice corr orig add seg
-    hi emph term name persName placeName foreign lang ref ptr anchor supplied unclear gap space caesura pb cb lb
-    milestone tt t yin zi sg quote q date num formula label g jl_title jl_juan jl_byline
+    TEI TEI.2 text group front body titlePage docTitle title div1 div2 div3 div4 div5 l app lem choice corr orig abbr
+    sic reg expan add seg hi emph term name persName placeName foreign lang ref ptr anchor supplied unclear gap space
+    caesura pb cb lb milestone tt t yin zi sg quote q date num formula label g jl_title jl_juan jl_byline
 """)
 _CHINESE = ("", "zh", "chi", "lzh")
 _SCALAR = re.compile(r"U\+([0-9A-Fa-f]{4,6})")
@@ -63,18 +66,10 @@ class _Gaiji:
 @uncollected
 def read_cbeta(what: Path) -> Imported:
     """The TEI files below a folder, or one. Raises UserError where there is none."""
-    folder, paths = (what.parent, [what]) if what.is_file() else (what, sorted(what.rglob("*.xml")))
-    if not paths:
-        raise UserError(f"{what}: no .xml file in it or below it; CBETA's texts are TEI files such as T27n1545_001.xml")
-    faults, fascicles, works, editions, licences = (
-        Faults(),
-        list[Fascicle](),
-        dict[str, str](),
-        list[str](),
-        list[str](),
-    )
-    for path in paths:
-        name = str(path.relative_to(folder))
+    faults, fascicles, works = Faults(), list[Fascicle](), dict[str, str]()
+    editions, licences = dict[str, None](), dict[str, None]()
+    folder, files = files_of(what, "**/*.xml", faults)
+    for name, path in files.items():
         root = _parsed(path, name, faults)
         if root is None:
             continue
@@ -82,12 +77,10 @@ def read_cbeta(what: Path) -> Imported:
         file.read()
         fascicles += file.fascicles
         works.setdefault(file.work, _title(root) or file.work)
-        editions += [said for said in [_said(root, "editionStmt")] if said not in editions]
-        licences += [said for said in [_said(root, "availability")] if said and said not in licences]
-    return Imported(
-        "cbeta", works, "; ".join(editions), " ".join(licences) or stated_licence(folder),
-        {str(path.relative_to(folder)): path for path in paths}, passages_of(fascicles, faults), faults,
-    )  # fmt: skip
+        editions[_said(root, "editionStmt")] = None
+        licences[_said(root, "availability")] = None
+    licence = " ".join(filter(None, licences)) or stated_licence(folder)
+    return Imported("cbeta", works, "; ".join(editions), licence, files, passages_of(fascicles, faults), faults)
 
 
 def _parsed(path: Path, name: str, faults: Faults) -> Any:
@@ -184,6 +177,7 @@ class _File:
         self.fascicles: list[Fascicle] = []
         self.block = Block()
         self.verses = 0  # lg and l that are open
+        self.apart = False  # whether white space stands before what comes
         self.lost = False  # whether text without reference has been named
         self.closed = False  # after a fascicle's closing title: what follows is of scribes
 
@@ -221,6 +215,8 @@ class _File:
             self._between_verses()
         elif name == "g":
             self._character(element)
+        elif name in _ILLEGIBLE and not len(element) and not element.text:
+            self._gaiji_missing(f"<{name}>")
         elif name not in _THROUGH and name not in _LEFT_OUT:
             self.faults.add("unknown markup", self.name, self.row, f"<{name}>; its text is taken as it stands")
 
@@ -245,7 +241,7 @@ class _File:
         if order is None:
             self.faults.add("no reference", self.name, self.row, f"<lb n={number!r}>: no page, column and line")
             return
-        self.place, self.order = f"{self.work}_p{number}", order
+        self.place, self.order, self.apart = f"{self.work}_p{number}", order, True
 
     def _fascicle(self, said: str) -> None:
         self.closed = False
@@ -274,8 +270,10 @@ class _File:
         self._text(MISSING)
 
     def _text(self, said: str) -> None:
-        text = without_space(said)
+        text = verse_without_space(said) if self.verses else without_space(said)
+        apart, self.apart = self.apart or said[:1].isspace(), said[-1:].isspace()
         if not text or self.closed:
+            self.apart = self.apart or apart
             return
         for character in PRIVATE.findall(text):
             self.faults.add("missing gaiji", self.name, self.row, f"U+{ord(character):04X}, {MISSING} in its place")
@@ -284,7 +282,7 @@ class _File:
                 self.faults.add("no reference", self.name, self.row, "text before the first <lb>; left out")
             self.lost = True
             return
-        self.block.add(PRIVATE.sub(MISSING, text), [self.place], self.row, self.order, self.order)
+        self.block.add(PRIVATE.sub(MISSING, text), [self.place], self.row, self.order, self.order, apart=apart)
 
     def _between_verses(self) -> None:
         if self.verses:
@@ -295,7 +293,7 @@ class _File:
             if not self.fascicles:
                 self.fascicles.append(Fascicle(self.work, self.number, self.name, self.row))
             self.fascicles[-1].blocks.append(self.block)
-        self.block = Block("verse" if self.verses else kind)
+        self.block = Block("verse" if self.verses and kind == "prose" else kind)
 
 
 def _events(root: Any) -> Iterator[tuple[str, Any]]:
@@ -324,6 +322,8 @@ def _events(root: Any) -> Iterator[tuple[str, Any]]:
 
 def _left_out(element: Any) -> bool:
     name = _local(element)
-    if name == "t":  # words side by side in several languages
+    if name in _UNCHOSEN:
+        return element.getparent() is not None and _local(element.getparent()) == "choice"
+    if name in ("t", "foreign"):  # words side by side in several languages
         return _attribute(element, "lang").partition("-")[0] not in _CHINESE or element.get("place") == "foot"
     return name in _LEFT_OUT or name == "g"  # whose characters have been taken

@@ -23,24 +23,25 @@ from upaya.corpus.texts.assembling import (
     Block,
     Fascicle,
     Imported,
+    files_of,
     passages_of,
     stated_licence,
     text_of,
     uncollected,
+    verse_without_space,
     without_space,
 )
 from upaya.corpus.texts.faults import Faults
 from upaya.corpus.texts.passages import BETWEEN_VERSES, MISSING
-from upaya.errors import UserError
 
 _HEADER = re.compile(r"#\+(?:PROPERTY: +)?(?P<key>\w+):? +(?P<value>.*)")
 _PAGE_MARK = r"<pb:[^>_]+_[^>_]+_(?P<fascicle>\d+)-(?P<page>\d+)(?P<column>[a-z]?)>"
 _PAGE = re.compile(_PAGE_MARK)
 _MARK = re.compile(r"(<pb:[^>]*>|¶)")
-_HEADING = re.compile(r"\*+ ")
-_ITEM = re.compile(r"\s+\* ")
+_BEGINS = re.compile(r"\*+ |\s+\* ")  # a heading, an item of a list
 _GAIJI = re.compile(r"&[\w-]+;|\[[^\[\]]*[-+*/@?][^\[\]]*\]")  # an entity, or [竹-二+跛]: how it is composed
 _APPARATUS = re.compile(r"＋?（[^（）]*）(?:【[^【】]*】)+")  # readings of other editions: ＋（過去）【宋】【元】
+_PARENTHESIS = re.compile("([()])")
 _TAG = re.compile(r"<[^<>]*>|\[\[[^\]]*\]\]")
 _NUMERALS = "[〇一二三四五六七八九十百千]"
 _OF_FASCICLE = f"(?:卷第?{_NUMERALS}*|第{_NUMERALS}+卷|卷?[上中下])"
@@ -55,21 +56,18 @@ _TWO_DIGITS = [f"{number:02d}" for number in range(100)]
 @uncollected
 def read_kanripo(what: Path) -> Imported:
     """The Kanripo files in a folder, or one. Raises UserError where there is none."""
-    folder, paths = (what.parent, [what]) if what.is_file() else (what, sorted(what.glob("*.txt")))
-    if not paths:
-        raise UserError(f"{what}: no .txt file in it; a Kanripo text is a folder of KR6l0010_001.txt, …")
     faults, fascicles, works, editions = Faults(), list[Fascicle](), dict[str, str](), dict[str, None]()
-    for path in paths:
-        file = _File(path.name, text_of(path, path.name, faults), faults)
+    folder, files = files_of(what, "*.txt", faults)
+    for name, path in files.items():
+        file = _File(name, text_of(path, name, faults), faults)
         fascicle = file.fascicle()
         if fascicle:
             fascicles.append(fascicle)
             works.setdefault(fascicle.work, file.header.get("TITLE", fascicle.work))
             editions[file.edition] = None
     return Imported(
-        "kanripo", works, "; ".join(editions), stated_licence(folder), {path.name: path for path in paths},
-        passages_of(fascicles, faults), faults,
-    )  # fmt: skip
+        "kanripo", works, "; ".join(editions), stated_licence(folder), files, passages_of(fascicles, faults), faults
+    )
 
 
 class _File:
@@ -85,11 +83,13 @@ class _File:
         self.title_row = re.compile(f"(?:《[^《》]+》|{re.escape(self.title)}){_OF_FASCICLE}")
         self.row = 1 + text.count("\n", 0, self.begins)
         self.page: tuple[int, str] | None = None
+        self.prefix = ""  # of the references to this page
         self.line = 0
         self.blocks: list[Block] = []
         self.block = Block()
         self.part: Literal["front", "text", "closed"] = "text"
         self.front: list[str] = []
+        self.note = 0  # the row of an inline note's ( that is open
         self.lost = False  # whether a line without reference has been named
 
     @property
@@ -106,7 +106,7 @@ class _File:
         if match := _PAGE.search(last):
             self._turn(match, 1 + last.count("¶"))
         begins, at = self.row, self.begins
-        while at < len(self.text):
+        while at < len(self.text) and self.part != "closed":
             if self.text[at] == "\n":
                 self._empty_row()
                 at += 1
@@ -125,10 +125,11 @@ class _File:
 
     def _turn(self, match: re.Match[str], line: int) -> None:
         self.page, self.line = (int(match["page"]), match["column"]), line
+        self.prefix = f"{self.work}_p{self.page[0]:04d}{self.page[1]}"
 
     def _plain_lines(self, at: int) -> int:
         """Take the plain lines that stand at `at`; where they end, 0 where there are none."""
-        if self.part != "text" or self.block.kind != "prose" or not self.page:
+        if self.part != "text" or self.block.kind != "prose" or not self.page or self.note:
             return 0
         match = _LINES.match(self.text, at)
         if not match or match.end() == at:
@@ -151,12 +152,10 @@ class _File:
         """A piece of the block, of so many printed lines from this one, and the lengths of all but the last."""
         assert self.page
         number, column = self.page
-        prefix = f"{self.work}_p{number:04d}{column}"
-        lines = _TWO_DIGITS[self.line : self.line + count]
-        if len(lines) < count:  # a page without marks between its columns
-            lines = [f"{line:02d}" for line in range(self.line, self.line + count)]
-        first, last = (number, column, self.line), (number, column, self.line + count - 1)
-        self.block.add(text, map(prefix.__add__, lines), self.row, first, last, lengths)
+        end = self.line + count
+        numbers = _TWO_DIGITS[self.line : end] if end <= 100 else [f"{line:02d}" for line in range(self.line, end)]
+        prefix, first, last = self.prefix, (number, column, self.line), (number, column, end - 1)
+        self.block.add(text, [prefix + line for line in numbers], self.row, first, last, lengths)
 
     def _one_row(self, at: int) -> int:
         end = self.text.index("\n", at)
@@ -191,14 +190,11 @@ class _File:
 
     def _begun(self, row: str) -> str:
         """A row without what says that a heading, or an item of a list, begins with it."""
-        if self.part != "closed":
-            if _HEADING.match(row):
-                self._end_block("heading")
-                return _HEADING.sub("", row, count=1)
-            if _ITEM.match(row):
-                self._end_block()
-                return _ITEM.sub("", row, count=1)
-        return row
+        begins = _BEGINS.match(row)
+        if not begins:
+            return row
+        self._end_block("prose" if row[0].isspace() else "heading")
+        return row[begins.end() :]
 
     def _marks(self, row: str) -> None:
         for part in _MARK.split(row):
@@ -227,14 +223,27 @@ class _File:
         """A part of a printed line, without marks, as it is to be taken here."""
         if self.part == "front":
             self.front.append(without_space(text))
-        elif self.part == "text" and not self.page:
+        elif not self.page:
             if not self.lost:
                 self.faults.add("no reference", self.name, self.row, "text before the first <pb:…>; left out")
             self.lost = True
-        elif self.part == "text" and (text := without_space(self._resolved(text))):
+        elif self.part == "text" and (text := self._spaced(self._resolved(self._without_notes(text)))):
             if self.block.kind == "heading" and "。" in text:
                 self._end_block()
             self._add(text + BETWEEN_VERSES * (self.block.kind == "verse"))
+
+    def _spaced(self, text: str) -> str:
+        return verse_without_space(text) if self.block.kind == "verse" else without_space(text)
+
+    def _without_notes(self, text: str) -> str:
+        """Without what stands in parentheses, printed small and in two columns: (上/下), at times over several rows."""
+        kept = ""
+        for part in _PARENTHESIS.split(text):
+            if part in ("(", ")"):
+                self.note = self.row if part == "(" else 0
+            elif not self.note:
+                kept += part
+        return kept
 
     def _resolved(self, text: str) -> str:
         """Without markup; a character that there is none for is MISSING."""
@@ -255,6 +264,9 @@ class _File:
 
     def _end_block(self, kind: Literal["prose", "verse", "heading"] = "prose") -> None:
         """The block is whole, and what comes is of that kind."""
+        if self.note:
+            self.faults.add("unknown markup", self.name, self.note, "( without ); left out to the paragraph's end")
+            self.note = 0
         if self.block.pieces:
             self.blocks.append(self.block)
         self.block = Block(kind)

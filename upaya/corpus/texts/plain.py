@@ -8,6 +8,7 @@ from upaya.corpus.texts.assembling import (
     Block,
     Fascicle,
     Imported,
+    files_of,
     passages_of,
     stated_licence,
     text_of,
@@ -16,25 +17,21 @@ from upaya.corpus.texts.assembling import (
 )
 from upaya.corpus.texts.faults import Faults
 from upaya.corpus.texts.passages import MISSING
-from upaya.errors import UserError
 
 
 @uncollected
 def read_plain(what: Path) -> Imported:
     """The .txt files of a folder, in the order of their names, or one. Raises UserError where there is none."""
-    folder, paths = (what.parent, [what]) if what.is_file() else (what, sorted(what.glob("*.txt")))
-    if not paths:
-        raise UserError(f"{what}: no .txt file in it")
     faults = Faults()
+    folder, files = files_of(what, "*.txt", faults)
     work = what.resolve().stem if what.is_file() else what.resolve().name
     fascicles = [
-        Fascicle(work, number, path.name, 1, _blocks(path.name, text_of(path, path.name, faults), faults))
-        for number, path in enumerate(paths, 1)
+        Fascicle(work, number, name, 1, _blocks(name, text_of(path, name, faults), faults))
+        for number, (name, path) in enumerate(files.items(), 1)
     ]
     return Imported(
-        "text", {work: work}, "plain text", stated_licence(folder), {path.name: path for path in paths},
-        passages_of(fascicles, faults), faults,
-    )  # fmt: skip
+        "text", {work: work}, "plain text", stated_licence(folder), files, passages_of(fascicles, faults), faults
+    )
 
 
 def _blocks(file: str, text: str, faults: Faults) -> list[Block]:
