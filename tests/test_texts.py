@@ -180,6 +180,13 @@ def test_kanripo_gives_paragraphs_without_titles_names_or_colophon(tmp_path: Pat
     assert imported.works == {"T99n9999": "織布論"} and told(imported) == []
 
 
+def test_more_below_a_fascicle_s_end_than_scribes_add_is_named(tmp_path: Path) -> None:
+    quoted = "頌已說訖。¶\n《織布論》卷第一¶\n" + "答橫者是。¶\n" * 100
+    imported = kanripo(tmp_path, quoted=("頌已說訖。¶\n《織布論》卷第一¶\n", quoted))
+    assert [passage.text for passage in imported.passages] == [FIRST, VERSE, THIRD, FOURTH]
+    assert told(imported) == [f"KX0001_001.txt:{line_of(KANRIPO['KX0001_001.txt'], '永樂') - 1}: text below the end"]
+
+
 def test_kanripo_counts_lines_from_the_page_and_from_what_the_header_says_of_it(tmp_path: Path) -> None:
     first, verse, third, fourth = kanripo(tmp_path).passages
     # Two lines of another fascicle; an empty one, the number, the title, an empty one, two names and a heading.

@@ -6,7 +6,7 @@ from typing import Literal
 
 FaultKind = Literal[
     "broken file", "fascicle twice", "missing gaiji", "no fascicle number", "no passage", "no reference",
-    "not UTF-8", "reference runs backwards", "unknown markup", "unreadable file",
+    "not UTF-8", "reference runs backwards", "text below the end", "unknown markup", "unreadable file",
 ]  # fmt: skip
 
 
