@@ -112,13 +112,21 @@ def test_a_choice_is_a_letter_however_the_data_name_it(answer: object) -> None:
     assert asked.prompt == "Which?\nA. blue\nB. green\nC. red" and (asked.answer, asked.answer_type) == ("C", "choice")
 
 
+def test_a_question_that_is_asked_of_many_choices_is_as_many_questions(tmp_path: Path) -> None:
+    rows = "".join(f"Which is the largest?,{n},{200 - n},{'AB'[n < 100]}\n" for n in range(50, 151) if n != 100)
+    (tmp_path / "c.csv").write_text(f"prompt,a,b,answer\n{rows}")
+    made = gathered(tmp_path, {"c": {"type": "csv", "files": "c.csv", "fields": {"choices": ["a", "b"]}}})
+    assert Counter(question.split for question in made.questions) == {"train": 80, "validation": 10, "test": 10}
+
+
 def test_a_question_with_its_choices_in_another_order_is_the_same_question(tmp_path: Path) -> None:
     rows = [
-        {"prompt": f"{n}?", "a": "x", "b": str(n), "answer": letter, "split": split}
+        {"prompt": f"{n}?", "a": ("x", str(n))[letter == "B"], "b": (str(n), "x")[letter == "B"], "answer": letter}
+        | {"split": split}
         for n in range(9)
         for letter, split in (("A", "train"), ("B", "test" if n == 5 else "train"))
     ]
-    written(tmp_path / "c.csv", [{**row, "a": row["answer"]} for row in rows])
+    written(tmp_path / "c.csv", rows)
     with pytest.raises(UserError, match=r"c\.csv, line 13: this question is in the test split, and .*line 12 asks it"):
         gathered(tmp_path, {"c": {"type": "csv", "files": "c.csv", "fields": {"choices": ["a", "b"]}}})
 

@@ -181,7 +181,7 @@ def test_kanripo_gives_paragraphs_without_titles_names_or_colophon(tmp_path: Pat
 
 
 def test_more_below_a_fascicle_s_end_than_scribes_add_is_named(tmp_path: Path) -> None:
-    quoted = "頌已說訖。¶\n《織布論》卷第一¶\n" + "答橫者是。¶\n" * 100
+    quoted = "頌已說訖。¶\n《織布論》卷第一¶\n" + "答橫者是。¶\n" * 300
     imported = kanripo(tmp_path, quoted=("頌已說訖。¶\n《織布論》卷第一¶\n", quoted))
     assert [passage.text for passage in imported.passages] == [FIRST, VERSE, THIRD, FOURTH]
     assert told(imported) == [f"KX0001_001.txt:{line_of(KANRIPO['KX0001_001.txt'], '永樂') - 1}: text below the end"]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
@@ -84,14 +84,19 @@ def entry(row: Row, name: str, declared: Rows, origin: str) -> Entry:
         place=where,
         source=_text(row, "source", fields) or origin,
         split=_split(row, fields),
-        # The same question with its choices in another order is the same question.
-        key=_text(row, "key", fields) or (asked if options else None),
+        key=_text(row, "key", fields) or (_choice_key(asked, options, answer) if options else None),
         id=validated(QuestionId, identity, f"{where}: column {fields.id!r}") if identity else None,
         difficulty=int(difficulty) if difficulty is not None else 1,
         reasoning=_text(row, "reasoning", fields),
         tolerance=_tolerance(row, declared),
         unit=_unit(row, declared),
     )
+
+
+def _choice_key(asked: str, options: Sequence[str], answer: Answer) -> str:
+    """The same question with other wrong alternatives, or in another order, is the same question; `Which is true?` with
+    another right one is not."""
+    return f"{asked}\n{options[ascii_uppercase.index(str(answer))]}"
 
 
 def _asked(row: Row, fields: Fields) -> str:

@@ -50,7 +50,7 @@ _BYLINE = re.compile("[造譯述撰編著註]$")
 _PLAIN = "[\u3001\u3002\u300c-\u300f\u3400-\u9fff！，：；？]"
 _LINES = re.compile(f"(?P<lines>(?:{_PLAIN}++¶\n)*+)(?:(?P<last>{_PLAIN}++)\n{_PAGE_MARK}¶\n)?")
 _VERSE = re.compile(f"(?:{_PLAIN}|　)++")
-COLOPHON = 500  # characters that scribes may have added below a fascicle's end
+COLOPHON = 2000  # characters that scribes may have added below a fascicle's end
 _TWO_DIGITS = [f"{number:02d}" for number in range(100)]
 
 
