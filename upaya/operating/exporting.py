@@ -16,13 +16,13 @@ import cn2an
 import yaml
 
 from upaya.corpus.answers import render
-from upaya.corpus.baselines import Accuracies
+from upaya.corpus.baselines import Accuracies, accuracies_of
 from upaya.corpus.matching import NO, YES
 from upaya.corpus.questions import SPLITS, Question, Split, read
 from upaya.declared.questions import CorpusSource, HuggingFaceSource, QuestionParams
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError
-from upaya.files import read_json, replacing
+from upaya.files import replacing
 from upaya.operating import judging
 from upaya.paths import QUESTION_PARAMS, QUESTIONS
 from upaya.terminal import console
@@ -56,8 +56,7 @@ def export_questions(to: Path, licence: str) -> None:
     where no questions were made yet, and where two kinds would have one name."""
     if to.exists() or to.is_symlink():
         raise UserError(f"{to} exists already, and nothing is overwritten: name a folder that does not exist yet")
-    if not (QUESTIONS / "report.json").exists():
-        raise UserError(f"no {QUESTIONS}/ to export yet: `dvc repro convert` makes the questions")
+    found = accuracies_of(QUESTIONS)
     by_kind: ByKind = defaultdict(lambda: defaultdict(list))
     for split in SPLITS:
         for question in read(QUESTIONS, split):
@@ -72,8 +71,7 @@ def export_questions(to: Path, licence: str) -> None:
             if splits["test"]:
                 _write(partial / "tasks" / f"upaya_{names[kind]}.yaml", _task(names[kind], authored))
         _write(partial / "tasks" / "judging.py", Path(judging.__file__).read_text(encoding="utf-8"))
-        report = read_json(QUESTIONS / "report.json")
-        _write(partial / "README.md", _card(by_kind, names, params, authored, report.get("baselines", {}), licence))
+        _write(partial / "README.md", _card(by_kind, names, params, authored, found, licence))
     total = sum(len(questions) for splits in by_kind.values() for questions in splits.values())
     console.print(f"export: {total} questions of {len(by_kind)} kinds in {to}; what they are says {to / 'README.md'}")
 
