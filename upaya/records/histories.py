@@ -202,13 +202,13 @@ def history_of(policy: str) -> list[dict[str, Any]]:
 def histories_of(policy: str) -> list[list[dict[str, Any]]]:
     """The histories of GRPO that led to a built policy, in their order; none of one that is before it. Raises UserError
     as `history_of` does, and where one begins at another step than its parent ended at."""
-    line = line_of(policy)[len(START) :]
-    for parent, child in pairwise(line):
+    line = line_of(policy)
+    for parent, child in pairwise(line[len(START) - 1 :]):
         begins, ends = provenance(child)["first_step"], provenance(parent)["total_steps"]
         if begins != ends:
             told = f"key 'first_step': it is {begins}, and {parent} ends with step {ends}"
             raise damaged(POLICIES / child / ORIGIN, None, told, flow(child))
-    return [history_of(each) for each in line]
+    return [history_of(each) for each in line[len(START) :]]
 
 
 def rollouts_of(policy: str) -> list[dict[str, Any]]:

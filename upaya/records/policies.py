@@ -77,6 +77,9 @@ def provenance(policy: str) -> Provenance:
         raise damaged(path, None, f"key 'name': it is {origin['name']!r} in the folder of {policy!r}", maker)
     if policy not in START and (missing := [key for key in OF_GRPO if key not in origin]):
         raise damaged(path, None, f"key {missing[0]!r} is missing", maker)
+    taken = origin["first_step"] + origin["steps"] if "first_step" in origin else 0
+    if origin["total_steps"] != taken:
+        raise damaged(path, None, f"key 'total_steps': it is {origin['total_steps']}, and {taken} were taken", maker)
     if origin["parent"] != START.get(policy, origin["parent"] or "") or origin["parent"] == policy:
         raise damaged(path, None, f"key 'parent': it cannot be {origin['parent']!r}", maker)
     return origin
