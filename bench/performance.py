@@ -32,7 +32,7 @@ from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError, shown_to_user
 from upaya.files import read_json, write_json
 from upaya.policy.model import Policy, compile_layers, load
-from upaya.records import read_history
+from upaya.records.histories import history_of
 from upaya.rewards.regimes import load_regimes
 from upaya.sampling.decoding import sample
 from upaya.startup import start
@@ -112,7 +112,7 @@ def lay_down(shape: Shape, folder: Path, threads: int, options: dict[str, Any]) 
         ends = list(range(300, 300 + shape.ends)) or [-1]
     live = shape.live
     if live is None:
-        records = [record for record in read_history(STRICT / "history.jsonl") if "event" not in record]
+        records = [record for record in history_of(STRICT.name) if "event" not in record]
         live = statistics.mean(record["trained"]["live"] for record in records)
     is_live = [int(live * (p + 1)) > int(live * p) for p in range(shape.prompts)]
     questions = read(Path("questions"), "train", curricula.questions)[: shape.prompts]

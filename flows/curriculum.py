@@ -5,7 +5,6 @@ python -m flows.curriculum auto          # the curriculum that the probe of the 
 python -m flows.curriculum compare       # every arm of params/curricula.yaml under `compare`
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,10 +32,13 @@ from upaya.declared.curricula import Curricula, load_curricula
 from upaya.declared.validation import read_yaml
 from upaya.errors import UserError, shown_to_user
 from upaya.measuring.comparison import arm_rows, show_arms
-from upaya.measuring.probe_report import Report, report_path
 from upaya.measuring.report import rows_of, show
 from upaya.operating.pipeline import evaluation, targets_of
 from upaya.paths import COMPARISON, CURRICULA, PAGES, RESULTS
+from upaya.records.comparisons import Comparison
+from upaya.records.evaluations import Details
+from upaya.records.probes import probe_of
+from upaya.records.reading import parsed
 from upaya.rewards.regimes import load_regimes, saturations
 from upaya.terminal import console
 from upaya.tracking.store import Store, shown_uri
@@ -112,8 +114,10 @@ def _experiment(policy: str, seed: int | None, overrides: Mapping[str, Any]) -> 
     name = named(policy, seed, overrides)
     state = experiment(name, changes(seed, overrides), targets)(return_state=True)
     if state.is_completed():
-        reached = json.loads(read(COMPARISON / "arms.json" if whole else RESULTS / policy / "details.json", name))
-        for arm, found in [(row["arm"], row) for row in reached["arms"]] if whole else [(policy, reached)]:
+        path = COMPARISON / "arms.json" if whole else RESULTS / policy / "details.json"
+        text, where, maker = read(path, name), f"{path} of experiment {name}", "the same command"
+        rows = parsed(text, Comparison, where, maker)["arms"] if whole else [parsed(text, Details, where, maker)]
+        for arm, found in [(row.get("arm", policy), row) for row in rows]:
             low, high = found["strict_accuracy_interval"]
             console.print(f"{name}: {arm}: strict accuracy {found['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]")
         console.print(f"{name}: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
@@ -166,7 +170,7 @@ def _compare() -> State:
 
 def recommended(curricula: Curricula) -> str | State:
     """The policy that the probe's recommendation leads to, said aloud; Failed where no GRPO can help yet."""
-    report = Report.read(report_path(curricula.auto.probe))
+    report = probe_of(curricula.auto.probe)
     console.print(f"auto: {report.recommendation.text}")
     policy = {"start strict": curricula.auto.start_strict, "start lenient": curricula.auto.start_lenient}.get(
         report.recommendation.choice

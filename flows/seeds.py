@@ -8,7 +8,6 @@ A seed makes everything anew from the base model on; the questions stay. What wa
 What is to be chosen is chosen on validation questions (`--split validation`) and on seeds that no result is told of.
 """
 
-import json
 import os
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -35,6 +34,7 @@ from upaya.files import write_json
 from upaya.measuring.comparison import Arm
 from upaya.measuring.seeds import show_seeds, summarised
 from upaya.paths import ARMS, CURRICULA, SEEDS
+from upaya.records.reading import parsed
 from upaya.rewards.regimes import load_regimes
 
 
@@ -97,7 +97,7 @@ def _over_seeds(variant: Variant, seeds: list[int]) -> State:
 
 def _read(arm: str, name: str) -> Arm:
     path = ARMS / f"{arm}.json"
-    return validated(Arm, json.loads(read(path, name)), f"{path} of experiment {name}")
+    return parsed(read(path, name), Arm, f"{path} of experiment {name}", "the same command")
 
 
 def seeds_in(text: str) -> list[int]:

@@ -3,8 +3,8 @@
 from upaya.declared.validation import Declared, Name, load_keys
 from upaya.errors import UserError
 from upaya.measuring.comparison import compare, read_arm, write
-from upaya.measuring.probe_report import Report, report_path
 from upaya.paths import COMPARISON, CURRICULA
+from upaya.records.probes import probe_of
 from upaya.terminal import console
 from upaya.tracking.told import compared
 from upaya.tracking.tracker import tell
@@ -22,6 +22,6 @@ def main() -> None:
     if not params.compare:
         raise UserError(f"{CURRICULA}: key 'compare' names no policy to put side by side")
     arms = [read_arm(name) for name in params.compare]
-    write(compare(arms), arms, Report.read(report_path(params.probe)))
+    write(compare(arms), arms, probe_of(params.probe))
     tell(compared())
     console.print(f"compare: {COMPARISON / 'arms.json'}; `upaya compare` shows it")

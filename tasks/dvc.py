@@ -22,9 +22,10 @@ from tasks import tree
 from tasks.prefect_ui import Lines, served
 from tasks.repro import PASSING
 from upaya.errors import UserError
-from upaya.files import read_json, write_json
+from upaya.files import write_json
 from upaya.operating.pipeline import dvc_errors_in_words, in_order
 from upaya.paths import TIMES, progress_file
+from upaya.records.times import stage_seconds
 from upaya.terminal import reached
 
 SECONDS_TO_RETRY = (10.0, 60.0)  # after a stage that was killed, or while somebody else is at work with DVC
@@ -97,8 +98,7 @@ def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
 
 def _took(address: str, seconds: float) -> None:
     """For `upaya plan`. A stage that was resumed took longer in all."""
-    known = read_json(TIMES) if TIMES.is_file() else {}
-    write_json(TIMES, {**known, address: round(seconds, 1)})
+    write_json(TIMES, {**stage_seconds(), address: round(seconds, 1)})
 
 
 def stage_environment() -> dict[str, str]:

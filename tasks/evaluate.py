@@ -24,7 +24,8 @@ from upaya.measuring.evaluation import Evaluated, evaluate, summary
 from upaya.measuring.setting import Setting
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES, RESULTS
 from upaya.policy.model import load
-from upaya.records import history_of, line_of, verified
+from upaya.records.histories import histories_of
+from upaya.records.policies import Provenance, verified
 from upaya.rewards.regimes import check_all
 from upaya.terminal import console
 from upaya.tracking.told import built
@@ -61,6 +62,7 @@ def main(name: str) -> None:
     regimes = load_keys(REGIMES, Regimes).measured
     check_all(regimes)
     origin = verified(name)
+    histories = histories_of(name)
     questions = read(QUESTIONS, params.evaluation.split, params.questions)
     policy = load(POLICIES / name, load_model_file(params.model))
     setting = Setting(regimes, params.sampling, params.group_size, params.seed)
@@ -69,7 +71,6 @@ def main(name: str) -> None:
     if besides := questions_besides(params.evaluation):
         also = evaluate(policy, besides, params.evaluation, setting)
         details["also"] = by_kind(besides, also, params)
-    histories = [history_of(policy) for policy in line_of(name)[2:]]
     curve = Curve.of(histories)
     folder = RESULTS / name
     write_jsonl(folder / "samples.jsonl", evaluated.samples)
@@ -123,7 +124,7 @@ def deciding(details: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -
 
 
 def details_of(
-    name: str, origin: Mapping[str, Any], questions: Sequence[Question], evaluated: Evaluated, params: Params
+    name: str, origin: Provenance, questions: Sequence[Question], evaluated: Evaluated, params: Params
 ) -> dict[str, Any]:
     """What details.json holds: each measure over all questions, by kind, and by whether training showed the wording."""
 

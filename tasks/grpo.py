@@ -1,6 +1,5 @@
 """grpo: policies/<name>, trained from its parent under one reward regime until it hands over or the budget ends."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -18,7 +17,8 @@ from upaya.errors import UserError
 from upaya.measuring.slope import flat_ones, lenient_ones, slopes
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
-from upaya.records import event_text, verified
+from upaya.records.histories import event_text
+from upaya.records.policies import Provenance, verified
 from upaya.rewards.regimes import check_all, need_full_marks
 from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
@@ -164,10 +164,10 @@ def _no_step(name: str, parent: str, budget: int) -> str:
     )
 
 
-def _switch(parent: Mapping[str, Any], regime: str) -> dict[str, Any] | None:
+def _switch(parent: Provenance, regime: str) -> dict[str, Any] | None:
     """The event that opens the stage, where its parent trained on another regime."""
     if parent["regime"] in (None, regime):
         return None
-    why = parent["handover"] or {"condition": "the parent's steps were used up", "value": None}
+    why = parent.get("handover") or {"condition": "the parent's steps were used up", "value": None}
     change = {"event": "switch", "step": parent["total_steps"], "from": parent["regime"], "to": regime}
     return change | {"condition": why["condition"], "value": why["value"]}

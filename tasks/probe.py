@@ -1,7 +1,8 @@
 """probe: reports/probe/<policy>.json, what a policy could learn from, and which curriculum that recommends."""
 
 from upaya.measuring.probe import probe_declared
-from upaya.measuring.probe_report import report_path, show
+from upaya.measuring.probe_report import show
+from upaya.records.probes import report_path
 from upaya.tracking.told import probed
 from upaya.tracking.tracker import tell
 

@@ -23,14 +23,25 @@ from upaya.files import (
     write_json,
 )
 from upaya.locks import hold
-from upaya.paths import CURRICULA, LIBRARIES, PIPELINE, POLICIES, WORK, progress_file, work_lock
+from upaya.paths import (
+    CURRICULA,
+    HISTORY,
+    LIBRARIES,
+    ORIGIN,
+    PIPELINE,
+    POLICIES,
+    ROLLOUTS,
+    WORK,
+    progress_file,
+    work_lock,
+)
 from upaya.policy.model import Policy
 from upaya.terminal import Progress, console
 from upaya.tracking.told import training
 from upaya.tracking.tracker import Tracker
 from upaya.training.steps import processes
 from upaya.training.steps.adapters import merge_lora
-from upaya.training.steps.run import HISTORY, ROLLOUTS, Run
+from upaya.training.steps.run import Run
 
 LONGEST = 16  # completions, by characters, whose tokens are counted
 MOMENTS_FILE = "optimiser.safetensors"
@@ -98,10 +109,12 @@ class Stage:
                     shutil.copy(self.work / file, partial / file)
             if moments is not None:
                 save_file({name: part.contiguous() for name, part in moments.items()}, partial / MOMENTS_FILE)
-            weights = {file.name: sha256_file(file) for file in sorted(partial.glob("*.safetensors"))}
+            hashes = {file.name: sha256_file(file) for file in sorted(partial.iterdir())}
+            weights = {name: digest for name, digest in hashes.items() if name.endswith(".safetensors")}
+            files = {name: digest for name, digest in hashes.items() if name not in weights}
             made_by = {"processes": processes.world(), "threads": torch.get_num_threads()}
-            made = {**made_by, "params": self.params, "made_from": self.hashes, "weights": weights}
-            write_json(partial / "policy.json", {"name": self.name, **provenance, **made})
+            made = {**made_by, "params": self.params, "made_from": self.hashes, "weights": weights, "files": files}
+            write_json(partial / ORIGIN, {"name": self.name, **provenance, **made})
         remove_folder(self.work, within=WORK)
         progress_file(self.name).unlink(missing_ok=True)
         return folder

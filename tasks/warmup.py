@@ -13,7 +13,7 @@ from upaya.declared.validation import Declared, FileName, Name, load_keys
 from upaya.declared.warmup import Warmup
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
-from upaya.records import verified
+from upaya.records.policies import verified
 from upaya.rewards.regimes import check_all, need_full_marks
 from upaya.terminal import console
 from upaya.training.sft.warmup import warm_up

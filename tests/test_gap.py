@@ -20,7 +20,7 @@ from upaya.declared.selection import Selection
 from upaya.declared.validation import read_yaml
 from upaya.errors import UserError
 from upaya.measuring import report
-from upaya.records import event_text
+from upaya.records.histories import event_text
 from upaya.training.completions.rollouts import roll_out
 from upaya.training.grpo import validation as measuring
 from upaya.training.grpo.alarm import Health
@@ -190,7 +190,7 @@ def test_the_table_shows_both_figures(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr(report, "history_of", histories.__getitem__)
     monkeypatch.setattr(report, "provenance", lambda policy: {"steps": 2, "regime": "r"})
     metrics = {"strict_accuracy": 0.04, "strict_accuracy_interval": [0.0, 0.1], "contrast": 0.5}
-    monkeypatch.setattr(report, "metrics_of", lambda policy: metrics)
+    monkeypatch.setattr(report, "details_of", lambda policy: metrics)
     assert [row["rollouts, validation"] for row in report.rows_of("mine")] == ["–", "68.0%, 4.0%"]
     report.show("mine")
     assert "in rollouts and on validation questions: mine 68.0%, 4.0%" in " ".join(capsys.readouterr().out.split())

@@ -5,7 +5,7 @@ import torch
 
 from upaya.declared.probe import Probe
 from upaya.measuring.probe import observed_dead, predicted_dead, recommend
-from upaya.measuring.probe_report import SUCCESS, Dead, Estimate, Reach
+from upaya.records.probes import SUCCESS, Dead, Estimate, Reach
 
 PARAMS = Probe(questions=8, samples=32, group_sizes=[8], enough_live=0.25, top=50, out_of_reach=0.1)
 

@@ -58,6 +58,7 @@ def ask(
     from upaya.declared.model import load_model_file
     from upaya.declared.sampling import GREEDY, SamplingParams
     from upaya.policy.model import load
+    from upaya.records.policies import verified
     from upaya.rewards.regimes import load_regimes
     from upaya.sampling.decoding import sample
 
@@ -70,6 +71,8 @@ def ask(
         one = read(QUESTIONS, "validation", load_curricula(load_regimes()).questions)[0]
         question = one.prompt
         console.print(f"{question}\nright: {one.answer}\n", markup=False)
+    if built:
+        verified(policy)
     # One of ours is asked as it was trained: with its system prompt, in its precision.
     model = load(folder, load_model_file(load_curricula(load_regimes()).model)) if built else load(policy)
     prompt = [model.encode_prompt(Converter().simplify(question))]
@@ -177,7 +180,8 @@ def probe(policy: str = typer.Argument(help="a policy's name, or a folder or hub
 
     start_as_declared()
     from upaya.measuring.probe import probe_declared
-    from upaya.measuring.probe_report import report_path, show
+    from upaya.measuring.probe_report import show
+    from upaya.records.probes import report_path
 
     known = (POLICIES / policy).is_dir()
     report = probe_declared(policy, None if known else policy)
@@ -342,6 +346,8 @@ def track() -> None:
 
     try:
         told = rebuild(lambda name: console.print(f"MLflow: {name}"))
+    except UserError:
+        raise
     except Exception as error:  # whatever a store or the way to it can raise
         raise UserError(f"MLflow at {shown_uri()} does not answer: {reason(error)}") from None
     if not told:

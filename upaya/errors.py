@@ -11,6 +11,28 @@ LESS_MEMORY = (
     "launch.zero need less."
 )
 
+LONGEST = 200  # characters of a name that are shown
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_RIGHTS = (
+    "Give whoever starts this the right to write and read there, or work in a checkout where they have it; earlier "
+    "outputs are untouched"
+)
+_OTHER_KIND = "A folder stands where a file is expected, or a file where a folder is: move it away, and start again"
+CURES = {
+    errno.EROFS: _RIGHTS,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EISDIR: _OTHER_KIND,
+    errno.ENOTDIR: _OTHER_KIND,
+    errno.EEXIST: _OTHER_KIND,
+    errno.ELOOP: "It links to itself: remove the link, and start again",
+    errno.ENAMETOOLONG: "Give it a shorter name",
+    errno.ENOENT: "Put it there, or take its name out of what asks for it",
+    errno.EIO: "The disk or the network behind it fails: look at it, and start again",
+    errno.EMFILE: "Too many files are open: raise the limit (`ulimit -n`), and start again",
+    errno.ENFILE: "Too many files are open on this machine: end other programs, and start again",
+}
+
 
 class UserError(Exception):
     """A mistake in an input, a parameter or the surroundings. Programs print it without a traceback and exit with 1."""
@@ -37,20 +59,24 @@ def in_words(error: BaseException) -> tuple[str, int] | None:
         return f"error: {error}", 1
     if isinstance(error, Stopped):
         return str(error), error.code
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        where = f" while writing {error.filename}" if error.filename else ""
-        return (
-            f"error: no disk space left{where}. Nothing was left half-written and earlier outputs are untouched: free "
-            "some space and start again."
-        ), 1
-    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return (
-            f"error: {error.filename or 'a file'} cannot be written or read here: {error.strerror}. Give whoever "
-            "starts this the right to, or work in a checkout where they have it; earlier outputs are untouched."
-        ), 1
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
+        return f"error: {_of_file(error)}", 1
+    if isinstance(error, ValueError) and str(error).startswith("embedded null"):  # all that Python says of it
+        return "error: the name of a file or folder holds a NUL character: take it out of params/ or the command", 1
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does without
         return f"error: no memory left: {str(error).splitlines()[0]} {LESS_MEMORY}", 1
     return None
+
+
+def _of_file(error: OSError) -> str:
+    """What the system says of a file or folder, and what to do."""
+    where, said = error.filename2 or error.filename, error.strerror
+    if error.errno in FULL:
+        return (
+            f"no disk space left{f' while writing {where}' if where else ''} ({said}). Nothing was left half-written "
+            "and earlier outputs are untouched: free some space and start again."
+        )
+    return f"{str(where)[:LONGEST]}: {said}. {CURES.get(error.errno or 0, 'Look at what stands there')}."
 
 
 @contextmanager

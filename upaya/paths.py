@@ -21,6 +21,7 @@ DATA = Path("data")
 DATA_POINTER = Path("data.dvc")  # where `data` comes from, and its hash
 QUESTIONS = Path("questions")
 POLICIES = Path("policies")
+ORIGIN, HISTORY, ROLLOUTS = "policy.json", "history.jsonl", "rollouts.jsonl"  # in a policy's folder
 RESULTS = Path("results")
 ARMS = Path("reports/arms")
 COURSES = Path("reports/courses")

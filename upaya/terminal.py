@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -34,8 +35,8 @@ class Reached:
 def reached(file: Path) -> Reached | None:
     """What stands in such a file; None where there is none."""
     try:
-        return Reached(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return TypeAdapter(Reached).validate_json(file.read_bytes())
+    except (OSError, ValidationError):  # it is a note, and the next is written in a moment
         return None
 
 

@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from upaya.corpus.answers import Answer, AnswerType, Form, gold_completion
 from upaya.declared.selection import Selection
-from upaya.declared.validation import validated
 from upaya.errors import UserError, nearest
-from upaya.files import read_jsonl
+from upaya.records.reading import damaged, read_lines
 
 Split = Literal["train", "validation", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+LISTS = ("ordered_list", "set")  # the types of answer that have items
 
 
 class Question(BaseModel):
@@ -54,12 +54,25 @@ class Question(BaseModel):
         return gold_completion(self.answer, self.reasoning, self.form)
 
 
+def read_split(folder: Path, split: Split) -> list[Question]:
+    """All questions of one split. Raises UserError where the file is missing or damaged."""
+    path, maker = folder / f"{split}.jsonl", "`dvc repro convert`"
+    questions = read_lines(path, Question, maker)
+    seen = set[str]()
+    for line, question in enumerate(questions, start=1):
+        if question.split != split:
+            raise damaged(path, line, f"key 'split': it is {question.split!r}", maker)
+        if question.id in seen:
+            raise damaged(path, line, f"key 'id': {question.id!r} stands here twice", maker)
+        if isinstance(question.answer, list) != (question.answer_type in LISTS):
+            raise damaged(path, line, f"key 'answer': no {question.answer_type} (it is {question.answer!r})", maker)
+        seen.add(question.id)
+    return questions
+
+
 def read(folder: Path, split: Split, selection: Selection | None = None) -> list[Question]:
     """The questions of one split that a selection holds. Raises UserError where none is left."""
-    questions = [
-        validated(Question, row, f"{folder / f'{split}.jsonl'}, line {line}")
-        for line, row in read_jsonl(folder / f"{split}.jsonl")
-    ]
+    questions = read_split(folder, split)
     if selection:
         for kind in selection.kinds:
             if not any(question.kind == kind for question in questions):

@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.table import Table
 
 from upaya.corpus.answers import parse
-from upaya.corpus.baselines import Accuracies
+from upaya.corpus.baselines import Accuracies, accuracies_of
 from upaya.corpus.questions import Question, read
 from upaya.declared.audit import AuditParams, Limits
 from upaya.declared.curricula import load_curricula
 from upaya.declared.regimes import Regime
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError, nearest
-from upaya.files import read_json, replacing, write_json
+from upaya.files import replacing, write_json
 from upaya.measuring.slope import Slope, flat_ones, lenient_ones, slopes
 from upaya.paths import AUDIT, AUDIT_PARAMS, QUESTIONS
 from upaya.rewards.components import component
@@ -236,8 +236,8 @@ def run() -> bool:
     trained = {policy.regime for policy in load_curricula(declared).policies.values()}
     for line in flat_ones(sloped, [name for name in lenient_ones(regimes) if name in trained]):
         console.print(line)
-    if (QUESTIONS / "report.json").exists():
-        show_baselines(read_json(QUESTIONS / "report.json").get("baselines", {}))
+    if QUESTIONS.exists():
+        show_baselines(accuracies_of(QUESTIONS))
     draw(findings, AUDIT / "audit.png")
     found = [vars(finding) for finding in findings]
     write_json(AUDIT / "audit.json", {"regimes": found, "components": paid, "slopes": [vars(each) for each in sloped]})

@@ -1,23 +1,24 @@
 """All arms side by side: a table and a figure, from what their evaluations wrote."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
 
+from pydantic import Field
 from rich.table import Table
 
 from upaya.declared.selection import Selection
-from upaya.declared.validation import Declared, validated
+from upaya.declared.validation import Declared
 from upaya.errors import UserError
-from upaya.files import read_json, read_jsonl, read_text, replacing, write_json
+from upaya.files import replacing, write_json
 from upaya.measuring.curves import smoothed
-from upaya.measuring.probe_report import Report
-from upaya.measuring.report import metrics_of
 from upaya.measuring.statistics import bootstrapped, interval
-from upaya.paths import ARMS, COMPARISON, RESULTS
-from upaya.records import line_of, provenance
+from upaya.paths import ARMS, COMPARISON
+from upaya.records.comparisons import Check, Compared, Row, comparison
+from upaya.records.evaluations import Point, curve_of, details_of, greedy_of
+from upaya.records.policies import START, line_of, provenance
+from upaya.records.probes import Report
+from upaya.records.reading import read_file
 from upaya.terminal import console
 
 RESAMPLES = 2000
@@ -37,9 +38,9 @@ class Arm(Declared):
         same_questions: whether that stage trains on the questions that policies are probed with.
     """
 
-    row: dict[str, Any]
-    right: dict[str, bool]
-    curve: list[dict[str, Any]]
+    row: Row
+    right: Annotated[dict[str, bool], Field(min_length=1)]
+    curve: Annotated[list[Point], Field(min_length=1)]
     starts_from: str
     same_questions: bool
 
@@ -49,32 +50,33 @@ def write_arm(name: str, questions: Selection) -> None:
 
     Raises UserError where the policy is not built or not evaluated.
     """
-    first = provenance(line_of(name)[2])
-    curve = _curve(name)
+    line = line_of(name)
+    if name in START:
+        raise UserError(f"{name} is no arm: arms are trained by GRPO")
+    first, curve = provenance(line[len(START)]), curve_of(name)
     arm = Arm(
-        row=_row(name, metrics_of(name), curve),
-        right=_right(name),
+        row=_row(name, details_of(name), curve),
+        right={identity: sample["exact"] for identity, sample in greedy_of(name).items()},
         curve=curve,
-        starts_from=first["parent"],
-        same_questions=Selection.model_validate(first["questions"]) == questions,
+        starts_from=str(first["parent"]),
+        same_questions=first["questions"] == questions,
     )
     write_json(ARMS / f"{name}.json", arm.model_dump(mode="json"))
 
 
 def read_arm(name: str) -> Arm:
     """Raises UserError where the arm's file is missing or damaged."""
-    path = ARMS / f"{name}.json"
-    return validated(Arm, read_json(path), str(path))
+    return read_file(ARMS / f"{name}.json", Arm, f"`dvc repro arm@{name}`")
 
 
-def compare(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+def compare(arms: Sequence[Arm]) -> list[Compared]:
     """One row per arm, the best first. Differences are paired by question with the best arm's.
 
     Raises UserError where two arms were evaluated on different questions.
     """
     ordered = sorted(arms, key=lambda arm: -arm.row["strict_accuracy"])
     best = ordered[0]
-    rows = []
+    rows: list[Compared] = []
     for arm in ordered:
         if arm.right.keys() != best.right.keys():
             raise UserError(
@@ -82,19 +84,19 @@ def compare(arms: Sequence[Arm]) -> list[dict[str, Any]]:
             )
         differences = [float(arm.right[key]) - float(best.right[key]) for key in sorted(best.right)]
         low, high = bootstrapped(differences, RESAMPLES, arm.row["seed"])
-        behind = {"behind_best": round(sum(differences) / len(differences), 6)}
-        rows.append({**arm.row, **behind, "behind_best_interval": [round(low, 6), round(high, 6)]})
+        behind = round(sum(differences) / len(differences), 6)
+        rows.append(Compared(**arm.row, behind_best=behind, behind_best_interval=[round(low, 6), round(high, 6)]))
     return rows
 
 
-def _row(name: str, metrics: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _row(name: str, metrics: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> Row:
     passed = [
         step for step, success in zip(curve, smoothed([step["success"] for step in curve]), strict=True)
         if success >= MILESTONE
     ]  # fmt: skip
     prices = [step["trained_rewarded_wrong"] for step in curve if step["trained_rewarded_wrong"] is not None]
     last = curve[-END:]
-    return {
+    row = {
         "arm": name,
         **{key: metrics[key] for key in ("strict_accuracy", "strict_accuracy_interval", "seed")},
         **{key: metrics[key] for key in ("pass_at_8", "format_rate") if key in metrics},
@@ -106,20 +108,21 @@ def _row(name: str, metrics: Mapping[str, Any], curve: Sequence[Mapping[str, Any
         "end_success": round(sum(step["success"] for step in last) / len(last), 6),
         "switches": [{"step": step["step"], "to": step["switch"]} for step in curve if step["switch"]],
     }
+    return cast(Row, row)
 
 
-def probe_check(report: Report, arms: Sequence[Arm]) -> list[dict[str, Any]]:
+def probe_check(report: Report, arms: Sequence[Arm]) -> list[Check]:
     """What the probe predicted of an arm's first steps, next to what was seen there: shares of dead groups under the
     regime that the arm starts with, where that is a plain one, for arms that start from the probed policy on the
     questions that it was probed with."""
-    rows = []
+    rows: list[Check] = []
     for arm in arms:
         regime = arm.curve[0]["trained_on"]
         if arm.starts_from != report.policy or not arm.same_questions or regime not in report.dead:
             continue
         predicted = report.dead[regime][report.group_size].predicted
         for steps in FIRST_STEPS:
-            part = [step for step in arm.curve[:steps] if step["trained_on"] == regime]
+            part = [dict[str, Any](step) for step in arm.curve[:steps] if step["trained_on"] == regime]
             dead = [1 - step[f"{regime}_live"] for step in part]
             low, high = interval(dead, RESAMPLES, 0)
             rows.append(
@@ -137,17 +140,7 @@ def probe_check(report: Report, arms: Sequence[Arm]) -> list[dict[str, Any]]:
     return rows
 
 
-def _curve(name: str) -> list[dict[str, Any]]:
-    """The rows of an arm's curve.csv, numbers as numbers and empty cells as None."""
-    text = read_text(RESULTS / name / "curve.csv")
-    words = {"trained_on", "switch"}
-    return [
-        {key: value if key in words else float(value) if value else None for key, value in row.items()}
-        for row in csv.DictReader(io.StringIO(text))
-    ]
-
-
-def write(rows: Sequence[Mapping[str, Any]], arms: Sequence[Arm], report: Report) -> None:
+def write(rows: Sequence[Compared], arms: Sequence[Arm], report: Report) -> None:
     """reports/compare/arms.json and arms.png."""
     write_json(COMPARISON / "arms.json", {"arms": list(rows), "probe": probe_check(report, arms)})
     by_name = {arm.row["arm"]: arm for arm in arms}
@@ -180,8 +173,8 @@ def draw(arms: Sequence[Arm], path: Path) -> None:
 
 def show_arms() -> None:
     """Print what `make compare` found. Raises UserError where it has not run."""
-    comparison = _compared()
-    rows = [_shown(row) for row in comparison["arms"]]
+    compared = comparison()
+    rows = [_shown(row) for row in compared["arms"]]
     table = Table(title="the arms at one budget, on test questions unseen by training")
     for column in rows[0]:
         table.add_column(column, overflow="fold", no_wrap=column == "arm")
@@ -191,30 +184,26 @@ def show_arms() -> None:
     checked = Table(title="dead groups: what the probe predicted, and what the first steps saw")
     for column in ("arm", "under", "steps", "predicted", "observed", "agree"):
         checked.add_column(column)
-    for row in comparison["probe"]:
+    for check in compared["probe"]:
         shares = [
-            f"{row[key]:.1%} [{row[f'{key}_interval'][0]:.1%}, {row[f'{key}_interval'][1]:.1%}]"
-            for key in ("predicted", "observed")
+            f"{share:.1%} [{low:.1%}, {high:.1%}]"
+            for share, (low, high) in (
+                (check["predicted"], check["predicted_interval"]),
+                (check["observed"], check["observed_interval"]),
+            )
         ]
-        checked.add_row(row["arm"], row["regime"], str(row["first_steps"]), *shares, "yes" if row["agree"] else "no")
+        agree = "yes" if check["agree"] else "no"
+        checked.add_row(check["arm"], check["regime"], str(check["first_steps"]), *shares, agree)
     console.print(checked, soft_wrap=False)
     console.print(f"compare: {COMPARISON / 'arms.png'}, {COMPARISON / 'arms.json'}")
 
 
 def arm_rows() -> list[dict[str, str]]:
     """The table of arms, the best first. Raises UserError as `show_arms` does."""
-    return [_shown(row) for row in _compared()["arms"]]
+    return [_shown(row) for row in comparison()["arms"]]
 
 
-def _compared() -> dict[str, Any]:
-    path = COMPARISON / "arms.json"
-    if not path.exists():
-        raise UserError(f"{path}: no comparison yet; `make compare` makes it")
-    comparison: dict[str, Any] = read_json(path)
-    return comparison
-
-
-def _shown(row: Mapping[str, Any]) -> dict[str, str]:
+def _shown(row: Compared) -> dict[str, str]:
     """An arm's row in words, by column."""
     low, high = row["strict_accuracy_interval"]
     behind_low, behind_high = row["behind_best_interval"]
@@ -233,9 +222,3 @@ def _shown(row: Mapping[str, Any]) -> dict[str, str]:
         ),
         "switches at step": ", ".join(switches if len(switches) <= 3 else [*switches[:2], f"… {len(switches)} in all"]),
     }
-
-
-def _right(name: str) -> dict[str, bool]:
-    """Question id → whether the greedy completion was exactly right."""
-    rows = (row for _, row in read_jsonl(RESULTS / name / "samples.jsonl"))
-    return {row["id"]: row["exact"] for row in rows if row["decoding"] == "greedy"}

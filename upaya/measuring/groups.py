@@ -8,7 +8,8 @@ from rich.table import Table
 
 from upaya.corpus.answers import SEPARATOR
 from upaya.errors import UserError
-from upaya.records import line_of, rollouts_of
+from upaya.records.histories import rollouts_of
+from upaya.records.policies import line_of
 from upaya.terminal import console
 
 IN_WORDS = {"live": "live", "dead_all_wrong": "dead: all wrong, one reward", "dead_all_right": "dead: all right"}

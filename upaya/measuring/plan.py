@@ -14,12 +14,12 @@ from functools import cache
 import psutil
 from rich.table import Table
 
+from upaya.corpus.questions import read_split
 from upaya.declared.curricula import Curricula
 from upaya.declared.launch import Launch, load_launch
 from upaya.declared.model import ModelFile, load_model_file
 from upaya.declared.sampling import ROWS_AT_ONCE
 from upaya.errors import LESS_MEMORY, UserError
-from upaya.files import read_jsonl
 from upaya.measuring.shape import Shape, shape_of
 from upaya.paths import LAUNCHES, QUESTIONS
 from upaya.terminal import console
@@ -153,4 +153,4 @@ def _prompt_tokens() -> int:
     """The longest prompt, a character taken for a token, which is too much rather than too little."""
     if not TRAIN.is_file():
         return PROMPT_TOKENS
-    return max((len(line["prompt"]) for _, line in read_jsonl(TRAIN)), default=PROMPT_TOKENS)
+    return max((len(question.prompt) for question in read_split(QUESTIONS, "train")), default=PROMPT_TOKENS)

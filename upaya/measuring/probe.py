@@ -22,12 +22,13 @@ from upaya.declared.regimes import Regime
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, FileName, Name, load_keys
-from upaya.measuring.probe_report import SUCCESS, Dead, Estimate, Reach, Recommendation, Report, Skill
+from upaya.measuring.probe_report import over
 from upaya.measuring.setting import Setting
 from upaya.measuring.statistics import pass_at_k
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Policy, load
-from upaya.records import verified
+from upaya.records.policies import verified
+from upaya.records.probes import SUCCESS, Dead, Reach, Recommendation, Report, Skill
 from upaya.rewards.groups import is_live
 from upaya.rewards.regimes import check_all
 from upaya.rewards.scoring import Scores, right_by_skill, score
@@ -86,8 +87,8 @@ def probe(name: str, policy: Policy, questions: Sequence[Question], params: Prob
         questions=len(asked),
         samples=params.samples,
         group_size=setting.group_size,
-        format_rate=Estimate.over(first.well_formed_PG.double().mean(dim=1).tolist(), seed),
-        pass_at={k: Estimate.over([pass_at_k(params.samples, c, k) for c in right], seed) for k in ks},
+        format_rate=over(first.well_formed_PG.double().mean(dim=1).tolist(), seed),
+        pass_at={k: over([pass_at_k(params.samples, c, k) for c in right], seed) for k in ks},
         dead=dead,
         reach=reach,
         skills=skills,
@@ -122,8 +123,8 @@ def _dead(first: Scores, second: Scores, sizes: Sequence[int], seed: int) -> dic
     return {
         regime: {
             size: Dead(
-                predicted=Estimate.over(predicted_dead(seen, size), seed),
-                observed=Estimate.over(observed_dead(fresh, size), seed),
+                predicted=over(predicted_dead(seen, size), seed),
+                observed=over(observed_dead(fresh, size), seed),
             )
             for size in sizes
         }
@@ -139,8 +140,8 @@ def skills_of(scores: Scores, questions: Sequence[Question], seed: int) -> dict[
             found.setdefault(name, []).append(right_K)
     return {
         name: Skill(
-            success=Estimate.over([right.mean().item() for right in seen], seed),
-            pass_at_k=Estimate.over([float(right.any()) for right in seen], seed),
+            success=over([right.mean().item() for right in seen], seed),
+            pass_at_k=over([float(right.any()) for right in seen], seed),
         )
         for name, seen in sorted(found.items())
     }
@@ -194,9 +195,9 @@ def reach_of(
 
     return Reach(
         log_probability=mean(every),
-        out_of_reach=Estimate.over([missed for _, missed in every], seed),
+        out_of_reach=over([missed for _, missed in every], seed),
         answer_log_probability=mean(answers),
-        answer_out_of_reach=Estimate.over([missed for _, missed in answers], seed),
+        answer_out_of_reach=over([missed for _, missed in answers], seed),
     )
 
 

@@ -1,109 +1,21 @@
-"""What a probe found, as it stands in reports/probe/."""
+"""What a probe found, in words; and how it estimates."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, Self
 
 from rich.table import Table
 
-from upaya.declared.validation import Declared, validated
-from upaya.files import read_json, write_json
 from upaya.measuring.statistics import interval
-from upaya.paths import PROBE
+from upaya.records.probes import SUCCESS, Estimate, Report
 from upaya.terminal import console
-
-SUCCESS = "success"  # in a report's groups: live is what holds both right and wrong completions
 
 RESAMPLES = 2000
 SHOWN = 5  # skills
 
-Choice = Literal["start strict", "start lenient", "warm up longer", "more pre-training"]
 
-
-class Estimate(Declared):
-    """A mean over questions with its 95 % bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def over(cls, values: Sequence[float], seed: int) -> Self:
-        low, high = interval(values, RESAMPLES, seed)
-        return cls(mean=round(sum(values) / len(values), 6), low=round(low, 6), high=round(high, 6))
-
-    def __str__(self) -> str:
-        return f"{self.mean:.1%} [{self.low:.1%}, {self.high:.1%}]"
-
-
-class Dead(Declared):
-    """Share of dead groups of one size under one regime: predicted from one draw of samples, seen in another."""
-
-    predicted: Estimate
-    observed: Estimate
-
-
-class Reach(Declared):
-    """How far the right answers are from what the policy says, with the gold completion given token by token.
-
-    `log_probability` is per token in nats; `out_of_reach` is the share of tokens outside the sampler's likeliest `top`.
-    `answer` counts the tokens between the answer tags only: what is left when the form is given.
-    """
-
-    log_probability: float
-    out_of_reach: Estimate
-    answer_log_probability: float
-    answer_out_of_reach: Estimate
-
-
-class Skill(Declared):
-    """What is sampled of one skill, over the questions that need it.
-
-    Attributes:
-        success: how often the item is right.
-        pass_at_k: share of questions for which it is right at least once among the k samples: what is never sampled is
-            never learnt, however often the others are right.
-    """
-
-    success: Estimate
-    pass_at_k: Estimate
-
-
-class Recommendation(Declared):
-    choice: Choice
-    text: str
-
-
-class Report(Declared):
-    """What a probe found.
-
-    Attributes:
-        dead: regime → group size → shares; beside the regimes stands `success`.
-        missing: the skills that are out of the samples' reach.
-    """
-
-    policy: str
-    questions: int
-    samples: int
-    group_size: int
-    format_rate: Estimate
-    pass_at: dict[int, Estimate]
-    dead: dict[str, dict[int, Dead]]
-    reach: Reach
-    skills: dict[str, Skill]
-    missing: list[str]
-    recommendation: Recommendation
-
-    def write(self, path: Path) -> None:
-        write_json(path, self.model_dump(mode="json"))
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        return validated(cls, read_json(path), str(path))
-
-
-def report_path(policy: str) -> Path:
-    return PROBE / f"{policy}.json"
+def over(values: Sequence[float], seed: int) -> Estimate:
+    """The mean over questions with its 95 % interval."""
+    low, high = interval(values, RESAMPLES, seed)
+    return Estimate(mean=round(sum(values) / len(values), 6), low=round(low, 6), high=round(high, 6))
 
 
 def show(report: Report) -> None:

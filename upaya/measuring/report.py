@@ -1,14 +1,13 @@
 """What a curriculum came to: one row per policy from base on, from the files that the stages wrote."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
 
-from upaya.errors import UserError
-from upaya.files import read_json
-from upaya.paths import RESULTS
-from upaya.records import event_text, history_of, line_of, provenance
+from upaya.records.evaluations import details_of
+from upaya.records.histories import event_text, history_of
+from upaya.records.policies import Provenance, line_of, provenance
 from upaya.terminal import console
 
 GAP = "rollouts, validation"  # the column of strict success in both
@@ -27,15 +26,14 @@ def show(policy: str) -> None:
     for row in rows:
         table.add_row(*row.values())
     console.print(table, soft_wrap=False)
-    for name in gaps:
-        for line in said_besides(metrics_of(name)):
-            console.print(f"{name}: {line}")
+    for line in said_besides(details_of(policy)):
+        console.print(f"{policy}: {line}")
     shown = [f"{name} {gap}" for name, gap in gaps.items() if gap != NONE]
     if shown:
         console.print(f"strict success at the end, in rollouts and on validation questions: {'; '.join(shown)}")
 
 
-def said_besides(metrics: dict[str, Any]) -> Iterator[str]:
+def said_besides(metrics: Mapping[str, Any]) -> Iterator[str]:
     """A line for each kind that is measured besides what is trained on (`evaluation.also`)."""
     for kind, measures in metrics.get("also", {}).items():
         low, high = measures["strict_accuracy_interval"]
@@ -47,7 +45,7 @@ def rows_of(policy: str) -> list[dict[str, str]]:
     """The table, a row for each policy from base on. Raises UserError as `show` does."""
     rows = []
     for name in line_of(policy):
-        built, metrics = provenance(name), metrics_of(name)
+        built, metrics = provenance(name), details_of(name)
         low, high = metrics["strict_accuracy_interval"]
         row = {
             "policy": name,
@@ -63,7 +61,7 @@ def rows_of(policy: str) -> list[dict[str, str]]:
     return rows
 
 
-def _dead(name: str, built: dict[str, Any], metrics: dict[str, Any]) -> str:
+def _dead(name: str, built: Provenance, metrics: Mapping[str, Any]) -> str:
     """Shares of dead groups under the regime that was trained on, and under strict where that is another; for a policy
     before GRPO those among the test questions, and the groups that hold no right completion beside a wrong one."""
     steps = [record for record in history_of(name) if "regimes" in record]
@@ -96,12 +94,3 @@ def _switched(name: str) -> str:
     events = [record for record in history_of(name) if record.get("event") == "switch"]
     shown = [event_text(event) for event in events]
     return "\n".join(shown if len(shown) <= 3 else [*shown[:2], f"… {len(shown)} switches in all"])
-
-
-def metrics_of(policy: str) -> dict[str, Any]:
-    """results/<policy>/details.json. Raises UserError where the policy is not evaluated."""
-    path = RESULTS / policy / "details.json"
-    if not path.exists():
-        raise UserError(f"{path}: not evaluated yet; `python -m flows.curriculum {policy}` does it")
-    metrics: dict[str, Any] = read_json(path)
-    return metrics

@@ -17,12 +17,13 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from upaya.corpus.answers import render
+from upaya.corpus.baselines import Accuracies, accuracies_of
 from upaya.corpus.matching import NO, YES
 from upaya.corpus.questions import SPLITS, Question, Split, read
 from upaya.declared.questions import CorpusSource, QuestionParams, TextSource
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError
-from upaya.files import read_json, read_text, replacing
+from upaya.files import read_text, replacing
 from upaya.operating import judging
 from upaya.paths import QUESTION_PARAMS, QUESTIONS
 from upaya.terminal import console
@@ -56,8 +57,7 @@ def export_questions(to: Path, licence: str) -> None:
     where no questions were made yet, and where two kinds would have one name."""
     if to.exists() or to.is_symlink():
         raise UserError(f"{to} exists already, and nothing is overwritten: name a folder that does not exist yet")
-    if not (QUESTIONS / "report.json").exists():
-        raise UserError(f"no {QUESTIONS}/ to export yet: `dvc repro convert` makes the questions")
+    accuracies = accuracies_of(QUESTIONS)
     by_kind: ByKind = defaultdict(lambda: defaultdict(list))
     for split in SPLITS:
         for question in read(QUESTIONS, split):
@@ -72,7 +72,7 @@ def export_questions(to: Path, licence: str) -> None:
             if splits["test"]:
                 _write(partial / "tasks" / f"upaya_{names[kind]}.yaml", _task(names[kind], authored))
         _write(partial / "tasks" / "judging.py", read_text(Path(judging.__file__)))
-        _write(partial / "README.md", _card(by_kind, names, params, authored, licence))
+        _write(partial / "README.md", _card(by_kind, names, params, authored, accuracies, licence))
     total = sum(len(questions) for splits in by_kind.values() for questions in splits.values())
     console.print(f"export: {total} questions of {len(by_kind)} kinds in {to}; what they are says {to / 'README.md'}")
 
@@ -168,9 +168,15 @@ def _task(name: str, authored: bool) -> str:
 # --- the datasheet ----------------------------------------------------------------------------------------------------
 
 
-def _card(by_kind: ByKind, names: Mapping[str, str], params: QuestionParams, authored: bool, licence: str) -> str:
+def _card(
+    by_kind: ByKind,
+    names: Mapping[str, str],
+    params: QuestionParams,
+    authored: bool,
+    accuracies: Accuracies,
+    licence: str,
+) -> str:
     """datasheet.md, filled in."""
-    accuracies = read_json(QUESTIONS / "report.json").get("baselines", {})
     sources = {name: source for name, source in params.sources.items() if not isinstance(source, TextSource)}
     rules = list(dict.fromkeys(rule for of_group in accuracies.values() for rule in of_group))
     header = yaml.safe_dump(_header(by_kind, names, authored, licence), allow_unicode=True, sort_keys=False)

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 
 from upaya.declared.curricula import Curricula
-from upaya.files import read_json
-from upaya.measuring.probe_report import Report, report_path
 from upaya.operating.pipeline import stages
-from upaya.paths import TIMES
+from upaya.records.probes import probe_of, report_path
+from upaya.records.times import stage_seconds
 from upaya.terminal import console
 
 SHOWN = 5  # reasons of a stage
@@ -14,7 +13,7 @@ SHOWN = 5  # reasons of a stage
 
 def show(targets: Iterable[str], curricula: Curricula) -> None:
     """Print it. Args: targets: stages as DVC names them. Raises UserError where DVC cannot read the pipeline."""
-    seconds = read_json(TIMES) if TIMES.is_file() else {}
+    seconds = stage_seconds()
     every = stages(targets)
     due = [each for each in every if not each.is_current]
     if not due:
@@ -31,6 +30,7 @@ def show(targets: Iterable[str], curricula: Curricula) -> None:
     if due:
         rest = f", and {len(due) - len(known)} not timed yet" if len(known) < len(due) else ""
         console.print(f"{len(due)} of {len(every)} stages, {sum(known):.0f} s as they took last time{rest}")
-    path = report_path(curricula.auto.probe)
-    if path.is_file():
-        console.print(f"probe of {curricula.auto.probe}: {Report.read(path).recommendation.text}", markup=False)
+    if report_path(curricula.auto.probe).exists():
+        console.print(
+            f"probe of {curricula.auto.probe}: {probe_of(curricula.auto.probe).recommendation.text}", markup=False
+        )

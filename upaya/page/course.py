@@ -3,21 +3,31 @@
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+from typing_extensions import TypedDict
 
 from upaya.corpus.answers import Form, items, parse, render
-from upaya.declared.validation import Declared, read_yaml, validated
+from upaya.corpus.baselines import accuracies_of
+from upaya.corpus.questions import Question, read_split
+from upaya.declared.validation import Declared, read_yaml
 from upaya.errors import UserError
-from upaya.files import read_json, read_jsonl, write_json
-from upaya.measuring.report import metrics_of
-from upaya.paths import COURSES, DATA_POINTER, QUESTIONS, RESULTS
-from upaya.records import event_text, history_of, line_of, provenance, rollouts_of
+from upaya.files import write_json
+from upaya.paths import COURSES, DATA_POINTER, QUESTIONS
+from upaya.records.evaluations import Details, details_of, greedy_of
+from upaya.records.histories import Fate, event_text, histories_of, rollouts_of
+from upaya.records.policies import START, line_of, provenance
+from upaya.records.reading import read_file, written
 
 POINTS = 400  # of a curve: more cannot be told apart on a screen
 DIGITS = 4
 FATES = ("live", "dead_all_wrong", "dead_all_right")
-START = "warmup"
-BEFORE_GRPO = 2  # base and warm-up
+COLUMNS = (
+    *("step", "generated_tokens", "success", "validation", "entropy", "rewarded_wrong"),
+    *(f"{under}/{fate}" for under in ("trained", "strict") for fate in FATES),
+)
+BEFORE = "warmup"
 
 
 class Stage(Declared):
@@ -44,7 +54,7 @@ class Answered(Declared):
 
     question: str
     prompt: str
-    prompt_traditional: str | None
+    prompt_traditional: str
     right: list[str]
     before: list[str | None]
     after: list[str | None]
@@ -58,6 +68,36 @@ class Cheaply(Declared):
     accuracy: float
     before: float | None
     after: float | None
+
+
+@written
+class Said(TypedDict):
+    """A completion of a kept group, as the page shows it. Attributes: text: None where it has an answer."""
+
+    text: str | None
+    items: list[str | None]
+    hits: list[bool]
+    exact: bool
+    malformed: bool
+    rewards: dict[str, float]
+    advantages: dict[str, float]
+
+
+@written
+class Shown(TypedDict):
+    """A kept group, as the page shows it."""
+
+    step: int
+    question: str
+    prompt: str
+    right: Any
+    trained: Literal["live", "dead"]
+    fates: dict[str, Fate]
+    completions: list[Said]
+
+
+Switched = TypedDict("Switched", {"step": int, "from": str, "to": str})
+Points = list[float | None]
 
 
 class Course(Declared):
@@ -80,15 +120,23 @@ class Course(Declared):
     seed: int
     data: str
     stages: list[Stage]
-    columns: dict[str, list[float | None]]
-    skills: dict[str, list[float | None]]
-    switches: list[dict[str, Any]]
+    columns: dict[str, Points]
+    skills: dict[str, Points]
+    switches: list[Switched]
     events: list[str]
-    before: dict[str, Any]
-    after: dict[str, Any]
+    before: Details
+    after: Details
     cheaply: dict[str, Cheaply]
     example: Answered | None
-    groups: list[dict[str, Any]]
+    groups: list[Shown]
+
+    @model_validator(mode="after")
+    def columns_are_all_there(self) -> Self:
+        if missing := [name for name in COLUMNS if name not in self.columns]:
+            raise ValueError(f"columns: no {missing[0]!r}")
+        if len({len(points) for points in (*self.columns.values(), *self.skills.values())}) > 1:
+            raise ValueError("columns and skills have not all as many points")
+        return self
 
     @classmethod
     def of(cls, name: str, groups: int) -> Self:
@@ -97,12 +145,11 @@ class Course(Declared):
         Raises UserError where a file is missing or damaged.
         """
         line = line_of(name)
-        histories = [history_of(each) for each in line[BEFORE_GRPO:]]
-        records = [record for history in histories for record in history]
+        records = [record for history in histories_of(name) for record in history]
         steps = [record for record in records if "event" not in record]
         events = [record for record in records if "event" in record]
-        kept = [group for each in line[BEFORE_GRPO:] for group in rollouts_of(each)]
-        before, after = metrics_of(START), metrics_of(name)
+        kept = [group for each in line[len(START) :] for group in rollouts_of(each)]
+        before, after = details_of(BEFORE), details_of(name)
         return cls(
             name=name,
             seed=provenance(name)["seed"],
@@ -110,7 +157,11 @@ class Course(Declared):
             stages=[_stage(each) for each in line],
             columns=_columns(steps),
             skills=_skills(steps),
-            switches=[{key: event[key] for key in ("step", "from", "to")} for event in events if _is_switch(event)],
+            switches=[
+                {"step": event["step"], "from": event["from"], "to": event["to"]}
+                for event in events
+                if event["event"] == "switch"
+            ],
             events=[event_text(event) for event in events],
             before=before,
             after=after,
@@ -126,12 +177,7 @@ class Course(Declared):
     @classmethod
     def read(cls, name: str) -> Self:
         """Raises UserError where the file is missing or damaged."""
-        path = COURSES / f"{name}.json"
-        return validated(cls, read_json(path), str(path))
-
-
-def _is_switch(event: Mapping[str, Any]) -> bool:
-    return bool(event["event"] == "switch")
+        return read_file(COURSES / f"{name}.json", cls, f"`dvc repro arm@{name}`")
 
 
 def _data() -> str:
@@ -143,7 +189,7 @@ def _data() -> str:
 
 def _stage(name: str) -> Stage:
     origin = provenance(name)
-    params = origin.get("params", {})
+    params = origin["params"]
     return Stage(
         name=name,
         regime=origin["regime"],
@@ -215,10 +261,15 @@ def _spread(kept: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     return [kept[start] for start, _ in pairwise(edges)]
 
 
-def _shortened(group: Mapping[str, Any]) -> dict[str, Any]:
+def _shortened(group: Mapping[str, Any]) -> Shown:
     """A kept group without what the page does not show."""
     return {
-        **{key: group[key] for key in ("step", "question", "prompt", "right", "trained", "fates")},
+        "step": group["step"],
+        "question": group["question"],
+        "prompt": group["prompt"],
+        "right": group["right"],
+        "trained": group["trained"],
+        "fates": group["fates"],
         "completions": [
             {
                 "text": None if completion["answer"] is not None else completion["text"],
@@ -235,10 +286,10 @@ def _shortened(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cheaply(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Cheaply]:
-    accuracies = read_json(QUESTIONS / "report.json").get("baselines", {})
+    accuracies = accuracies_of(QUESTIONS)
     right_before, right_after = (
-        _right_by_group(_greedy(policy), evaluation.get("also", {}), accuracies)
-        for policy, evaluation in ((START, before), (name, after))
+        _right_by_group(greedy_of(policy), evaluation.get("also", {}), accuracies)
+        for policy, evaluation in ((BEFORE, before), (name, after))
     )
     found = {}
     for group in (group for group in accuracies if group in right_after):
@@ -253,52 +304,46 @@ def _right_by_group(
     """Strict accuracy by the names of the report's groups; also: kinds that were evaluated besides, with their own."""
     right: dict[str, list[bool]] = defaultdict(list)
     for question in _questions():
-        if question["id"] in greedy:
-            at_difficulty = f"{question['kind']}, difficulty {question['difficulty']}"
-            group = at_difficulty if at_difficulty in groups else question["kind"]
-            right[group].append(greedy[question["id"]]["exact"])
+        if question.id in greedy:
+            at_difficulty = f"{question.kind}, difficulty {question.difficulty}"
+            group = at_difficulty if at_difficulty in groups else question.kind
+            right[group].append(greedy[question.id]["exact"])
     besides = {kind: measures["strict_accuracy"] for kind, measures in also.items()}
     return besides | {group: sum(exact) / len(exact) for group, exact in right.items()}
 
 
 def _example(name: str) -> Answered | None:
     """The first question evaluated on that is answered rightly now and was not before; the first, if there is none."""
-    before, after = _greedy(START), _greedy(name)
+    before, after = greedy_of(BEFORE), greedy_of(name)
     both = [identity for identity in after if identity in before]
     if not both:
         return None
     learnt = [identity for identity in both if after[identity]["exact"] and not before[identity]["exact"]]
     question = _question((learnt or both)[0])
-    right = question["answer"] if isinstance(question["answer"], list) else [render(question["answer"])]
+    right = question.answer if isinstance(question.answer, list) else [render(question.answer)]
     said_before, said_after = (
-        _said(row[question["id"]]["completion"], question.get("form", "tags"), len(right)) for row in (before, after)
+        _said(row[question.id]["completion"], question.form, len(right)) for row in (before, after)
     )
     return Answered(
-        question=question["id"],
-        prompt=question["prompt"],
-        prompt_traditional=question.get("prompt_traditional"),
+        question=question.id,
+        prompt=question.prompt,
+        prompt_traditional=question.prompt_traditional,
         right=right,
         before=said_before,
         after=said_after,
     )
 
 
-def _greedy(policy: str) -> dict[str, dict[str, Any]]:
-    rows = (row for _, row in read_jsonl(RESULTS / policy / "samples.jsonl"))
-    return {row["id"]: row for row in rows if row["decoding"] == "greedy"}
-
-
-def _questions() -> Iterator[dict[str, Any]]:
+def _questions() -> Iterator[Question]:
     """Those that no training has seen."""
     for split in ("test", "validation"):
-        for _, row in read_jsonl(QUESTIONS / f"{split}.jsonl"):
-            yield row
+        yield from read_split(QUESTIONS, split)
 
 
-def _question(identity: str) -> dict[str, Any]:
-    for row in _questions():
-        if row["id"] == identity:
-            return row
+def _question(identity: str) -> Question:
+    for question in _questions():
+        if question.id == identity:
+            return question
     raise UserError(f"{QUESTIONS}: no question {identity!r}, which results/ was evaluated on; `dvc repro` mends")
 
 

@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from upaya.colours import colour
 from upaya.files import read_text, write_text
-from upaya.page.course import Course
+from upaya.page.course import Course, Shown
 from upaya.page.figures import of_one, of_several
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def _packed(text: str) -> str:
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
-def _by_reference(groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _by_reference(groups: Sequence[Shown]) -> dict[str, Any]:
     """Groups with each question's text once."""
     questions = {group["question"]: {"prompt": group["prompt"], "right": group["right"]} for group in groups}
     own = [{key: value for key, value in group.items() if key not in ("prompt", "right")} for group in groups]

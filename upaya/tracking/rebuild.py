@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from upaya.paths import COMPARISON, POLICIES, PROBE
-from upaya.records import line_of
+from upaya.records.policies import line_of
 from upaya.tracking.store import Store
 from upaya.tracking.told import Told, built, compared, probed
 
@@ -11,21 +11,21 @@ from upaya.tracking.told import Told, built, compared, probed
 def rebuild(say: Callable[[str], None]) -> list[str]:
     """Policies, ancestors first, then reports; returns their names. Args: say: told of each when it is done.
 
-    Raises what MLflow raises where the store does not answer.
+    Raises UserError where a file is damaged, and what MLflow raises where the store does not answer.
     """
     policies = sorted(
         (path.parent.name for path in POLICIES.glob("*/policy.json")), key=lambda name: len(line_of(name))
     )
     if not policies:
         return []
-    store, done = Store(), []
-    for told in [*map(built, policies), *_reports()]:
-        store.bring(told)
-        say(told.name)
-        done.append(told.name)
-    return done
+    told = [*map(built, policies), *_reports()]  # what is wrong with a file is said before anything is sent
+    store = Store()
+    for run in told:
+        store.bring(run)
+        say(run.name)
+    return [run.name for run in told]
 
 
 def _reports() -> list[Told]:
     found = [probed(path.stem) for path in sorted(PROBE.glob("*.json"))]
-    return [*found, compared()] if (COMPARISON / "arms.json").is_file() else found
+    return [*found, compared()] if (COMPARISON / "arms.json").exists() else found

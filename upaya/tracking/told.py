@@ -6,15 +6,46 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from upaya.declared.validation import read_yaml
-from upaya.files import fingerprint, read_json, read_jsonl, sha256_file
-from upaya.paths import COMPARISON, CURRICULA, LOCK, POLICIES, PROBE, QUESTIONS, RESULTS
-from upaya.records import event_text, history_of, line_of, provenance
+from pydantic import BaseModel, Field
+
+from upaya.declared.validation import Name, load_keys, load_yaml
+from upaya.files import fingerprint, sha256_file
+from upaya.paths import COMPARISON, CURRICULA, LOCK, POLICIES, QUESTIONS, RESULTS
+from upaya.records.comparisons import comparison
+from upaya.records.evaluations import details_of, samples_of
+from upaya.records.histories import event_text, history_of
+from upaya.records.policies import START, Provenance, line_of, provenance
+from upaya.records.probes import probe_of
 
 CURRICULUM, STAGE, REPORT = "curriculum", "stage", "report"
 TABLE_ROWS = 200
 EXPERIMENT = "DVC_EXP_NAME"  # set by DVC for the stages of an experiment
-BEFORE_GRPO = 2  # base and warmup: a curriculum's curve begins after them
+
+
+class _Out(BaseModel):
+    """Of dvc.lock, with what stands beside it left out."""
+
+    path: str
+    md5: str | None = None
+
+
+class _Locked(BaseModel):
+    outs: list[_Out] = []
+
+
+class _Lock(BaseModel):
+    stages: dict[str, _Locked] = {}
+
+
+class _From(BaseModel):
+    """Of params/curricula.yaml, likewise."""
+
+    from_: Name = Field(alias="from")
+
+
+class _Tree(BaseModel):
+    policies: dict[Name, _From] = {}
+    compare: list[Name] = []
 
 
 @dataclass
@@ -69,8 +100,8 @@ def training(
 ) -> Told:
     """A policy that is about to be trained. Args: parent: None for a base policy. asked: for it by its name."""
     line = line_of(parent) if parent else []
-    before = line[BEFORE_GRPO:]
-    is_whole = len(line) >= BEFORE_GRPO and (asked or name not in inner())
+    before = line[len(START) :]
+    is_whole = len(line) >= len(START) and (asked or name not in inner())
     experiment = os.environ.get(EXPERIMENT)
     return Told(
         name=f"{name} ({experiment})" if experiment else name,
@@ -87,7 +118,7 @@ def training(
 def built(name: str, asked: bool = False) -> Told:
     """A policy that is built, with its evaluation where there is one. Args: asked: for it by its name."""
     origin = provenance(name)
-    told = training(name, origin["parent"], origin.get("params", {}), made_from(origin), _tags(origin), asked)
+    told = training(name, origin["parent"], origin["params"], made_from(origin), _tags(origin), asked)
     told.records += history_of(name)
     told.final_step = origin["total_steps"] or origin["steps"]
     told.weights = origin["weights"]
@@ -101,15 +132,13 @@ def built(name: str, asked: bool = False) -> Told:
 
 def probed(policy: str) -> Told:
     """What the probe of a policy found."""
-    found = read_json(PROBE / f"{policy}.json")
-    return _report(f"probe {policy}", found, {"recommendation": found["recommendation"]["text"]})
+    found = probe_of(policy)
+    return _report(f"probe {policy}", found.model_dump(mode="json"), {"recommendation": found.recommendation.text})
 
 
 def compared() -> Told:
     """The comparison of the arms."""
-    reached = {
-        row["arm"]: {"strict_accuracy": row["strict_accuracy"]} for row in read_json(COMPARISON / "arms.json")["arms"]
-    }
+    reached = {row["arm"]: {"strict_accuracy": row["strict_accuracy"]} for row in comparison()["arms"]}
     return _report("compare", reached, {}, [COMPARISON / "arms.png"])
 
 
@@ -118,7 +147,7 @@ def _report(name: str, numbers: Mapping[str, Any], tags: dict[str, str], figures
     return Told(name, f"{name}:{fingerprint(final)}", REPORT, tags=tags, final=final, figures=list(figures))
 
 
-def made_from(origin: Mapping[str, Any]) -> str:
+def made_from(origin: Provenance) -> str:
     """The hash over all that a built policy was made from, as its stage had it."""
     return fingerprint(origin["made_from"])
 
@@ -130,14 +159,15 @@ def _stage(name: str) -> Told:
         name=f"{name} ({origin['regime']})" if origin["regime"] else name,
         key=f"{name}:{made_from(origin)}",
         kind=STAGE,
-        params=flat_params(origin.get("params", {})),
+        params=flat_params(origin["params"]),
         tags={"policy": name, "dvc.stage_hash": made_from(origin), **_tags(origin)},
         records=history_of(name),
     )
 
 
-def _tags(origin: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(origin[key]) for key in ("regime", "parent", "processes") if origin.get(key)}
+def _tags(origin: Provenance) -> dict[str, str]:
+    said = {"regime": origin["regime"], "parent": origin["parent"], "processes": origin["processes"]}
+    return {key: str(value) for key, value in said.items() if value}
 
 
 def _of_ancestors(policies: Sequence[str]) -> dict[str, Any]:
@@ -145,7 +175,7 @@ def _of_ancestors(policies: Sequence[str]) -> dict[str, Any]:
     return {
         f"{each}.{key}": value
         for each in policies
-        for key, value in flat_params(provenance(each).get("params", {}).get("policy", {})).items()
+        for key, value in flat_params(provenance(each)["params"].get("policy", {})).items()
     }
 
 
@@ -161,38 +191,35 @@ def _regimes(name: str) -> list[str]:
 
 def _evaluated(told: Told) -> None:
     """Add the figures of the policy's evaluation, where it has one."""
-    folder = RESULTS / told.tags["policy"]
-    if not (folder / "details.json").is_file():
+    policy = told.tags["policy"]
+    folder = RESULTS / policy
+    if not (folder / "details.json").exists():
         return
-    metrics = read_json(folder / "details.json")
+    metrics = dict[str, Any](details_of(policy))
     for key in ("policy", "seed", "total_steps"):
         metrics.pop(key, None)
     told.params["evaluated_questions"] = metrics.pop("n_questions")
     told.final = flat(metrics, "eval/")
     told.figures = [path for path in (folder / "curve.png",) if path.is_file()]
     told.datasets.append(("evaluation", QUESTIONS / "test.jsonl"))
-    if (folder / "samples.jsonl").is_file():
-        told.tables["samples.json"] = [row for _, row in read_jsonl(folder / "samples.jsonl")][:TABLE_ROWS]
+    told.tables["samples.json"] = [dict(sample) for sample in samples_of(policy)[:TABLE_ROWS]]
 
 
 def locked(policy: str) -> str | None:
     """The hash of a policy's folder in dvc.lock; None where DVC has not built it."""
-    stages = read_yaml(LOCK).get("stages", {}) if LOCK.is_file() else {}
-    for outs in (stage.get("outs", []) for stage in stages.values()):
-        for out in outs:
-            if out["path"] == str(POLICIES / policy):
-                return str(out["md5"])
-    return None
+    lock = load_yaml(LOCK, _Lock) if LOCK.exists() else _Lock()
+    outs = (out for stage in lock.stages.values() for out in stage.outs)
+    return next((out.md5 for out in outs if out.path == str(POLICIES / policy)), None)
 
 
 def arms() -> list[str]:
     """The policies that are compared, in their declared order: what gives each its colour."""
-    return [str(name) for name in read_yaml(CURRICULA).get("compare", [])]
+    return load_keys(CURRICULA, _Tree).compare
 
 
 def inner() -> set[str]:
     """The policies that others are trained from: stages of curricula, and none by themselves unless asked for."""
-    return {str(policy["from"]) for policy in read_yaml(CURRICULA).get("policies", {}).values()}
+    return {policy.from_ for policy in load_keys(CURRICULA, _Tree).policies.values()}
 
 
 def digest_of(path: Path) -> str:

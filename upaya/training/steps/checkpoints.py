@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from upaya.declared.validation import validated
 from upaya.errors import UserError
 from upaya.files import fingerprint as fingerprint_of
 from upaya.files import read_json, replacing, sha256_file, write_json
@@ -68,15 +69,15 @@ class Checkpoints:
         for path in checkpoints:
             weights = path.with_suffix(".safetensors")
             try:
-                meta = read_json(path)
-                if meta.pop("own") != fingerprint_of(meta):
-                    raise ValueError("its own checksum differs")
+                meta = validated(dict[str, Any], read_json(path), str(path))
+                if meta.pop("own", None) != fingerprint_of(meta):
+                    raise UserError("its own checksum differs")
                 if meta["fingerprint"] == self.fingerprint:
                     if sha256_file(weights) != meta["sha256"]:
-                        raise ValueError("its weights' checksum differs")
+                        raise UserError("its weights' checksum differs")
                     return Checkpoint(meta["step"], load_file(weights), meta["state"])
                 _say(f"checkpoint {path} was made from other inputs or parameters: removed")
-            except (UserError, FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            except (UserError, FileNotFoundError, SafetensorError) as error:
                 _say(f"checkpoint {path} is damaged ({error}): removed, the one before it is taken")
             path.unlink(missing_ok=True)
             weights.unlink(missing_ok=True)

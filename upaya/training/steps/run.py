@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from upaya.paths import HISTORY, ROLLOUTS
 from upaya.training.steps.checkpoints import Checkpoints
 from upaya.training.steps.history import History
-
-HISTORY, ROLLOUTS = "history.jsonl", "rollouts.jsonl"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What the stages write and others read: a type for every file, and one way to read it."""
