@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from upaya.files import write_json, write_jsonl
 from upaya.page.course import FATES, POINTS, Cheaply, Course, _binned, _cheaply, _spread
 from upaya.page.writing import write_page
+from upaya.rewards.specimens import TYPICAL
 
 ARMS = ["lenient-strict", "scheduled"]
 HOSTILE = '</script><img src=x onerror="document.title=1"><b>bold</b>'
@@ -107,20 +108,26 @@ def test_the_best_rule_stands_beside_what_was_answered(tmp_path: Path, monkeypat
     """Of the questions asked alone: at their difficulty where it has figures of its own, of those besides as a kind."""
     monkeypatch.chdir(tmp_path)
     asked = [("a", "gates", 2), ("b", "gates", 12), ("c", "gates", 12), ("d", "counts", 1)]
-    write_jsonl(Path("questions/test.jsonl"), ({"id": one, "kind": kind, "difficulty": n} for one, kind, n in asked))
+    typical = next(question for question in TYPICAL if question.answer_type == "term")
+    questions = [
+        typical.model_copy(update={"id": one, "kind": kind, "split": "test", "difficulty": n}) for one, kind, n in asked
+    ]
+    write_jsonl(Path("questions/test.jsonl"), (question.model_dump() for question in questions))
     write_jsonl(Path("questions/validation.jsonl"), ())
     for policy, right in {"warmup": "b", "mine": "bcd"}.items():
-        rows = [{"id": one, "decoding": "greedy", "exact": one in right} for one in ("b", "c")]
-        write_jsonl(
-            Path(f"results/{policy}/samples.jsonl"), [*rows, {"id": "b", "decoding": "sampled", "exact": False}]
-        )
+        rows = [
+            {"id": one, "kind": "gates", "decoding": decoding, "prompt": one, "gold": "x", "completion": "x"}
+            | {"exact": one in right and decoding == "greedy"}
+            for one, decoding in (("b", "greedy"), ("c", "greedy"), ("b", "sampled"))
+        ]
+        write_jsonl(Path(f"results/{policy}/samples.jsonl"), rows)
     rules = {"gates, difficulty 2": {"x": 0.5}, "gates, difficulty 12": {"x": 0.1, "y": 0.2}, "counts": {"x": 0.3}}
     write_json(Path("questions/report.json"), {"baselines": rules})
     assert _cheaply("mine", {}, {"also": {"counts": {"strict_accuracy": 0.9}}}) == {
         "gates, difficulty 12": Cheaply(rule="y", accuracy=0.2, before=0.5, after=1.0),
         "counts": Cheaply(rule="x", accuracy=0.3, before=None, after=0.9),
     }
-    write_json(Path("questions/report.json"), {"questions": {}})
+    write_json(Path("questions/report.json"), {"baselines": {}})
     assert _cheaply("mine", {}, {}) == {}
 
 

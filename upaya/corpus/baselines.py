@@ -3,14 +3,11 @@ against it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-
-from typing_extensions import TypedDict
 
 from upaya.corpus.answers import Answer, render
 from upaya.corpus.matching import is_exact
 from upaya.corpus.questions import Question
-from upaya.records.reading import beside, read_file
+from upaya.records.baselines import Accuracies
 
 MOST_FREQUENT = "most frequent answer"
 EACH_PLACE = "most frequent of each gate"
@@ -18,20 +15,6 @@ MOST_ALIKE = "answer of the most alike question"
 MOST_DIFFICULTIES = 8  # of a kind with more, all are taken together
 TOO_WELL = 0.6
 COMPARED = {"train": 512, "test": 128}  # questions of a group that are held against each other; evenly spread
-
-Accuracies = dict[str, dict[str, float]]  # group → baseline → share of the test questions that it answers exactly
-
-
-@beside
-class Report(TypedDict):
-    """Of questions/report.json, which convert writes."""
-
-    baselines: Accuracies
-
-
-def accuracies_of(folder: Path) -> Accuracies:
-    """What convert found. Raises UserError where it has not run, or its report is damaged."""
-    return read_file(folder / "report.json", Report, "`dvc repro convert`")["baselines"]
 
 
 def baselines(questions: Sequence[Question], shortcuts: Mapping[str, Mapping[str, Answer]]) -> Accuracies:

@@ -13,7 +13,6 @@ from pathlib import Path
 from rich.table import Table
 
 from upaya.corpus.answers import parse
-from upaya.corpus.baselines import Accuracies, accuracies_of
 from upaya.corpus.questions import Question, read
 from upaya.declared.audit import AuditParams, Limits
 from upaya.declared.curricula import load_curricula
@@ -23,6 +22,7 @@ from upaya.errors import UserError, nearest
 from upaya.files import replacing, write_json
 from upaya.measuring.slope import Slope, flat_ones, lenient_ones, slopes
 from upaya.paths import AUDIT, AUDIT_PARAMS, QUESTIONS
+from upaya.records.baselines import Accuracies, accuracies_of
 from upaya.rewards.components import component
 from upaya.rewards.regimes import check, levels, load_regimes, reward_of_text
 from upaya.rewards.specimens import TYPICAL, Kind, degenerate, perturbed

@@ -17,7 +17,6 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from upaya.corpus.answers import render
-from upaya.corpus.baselines import Accuracies, accuracies_of
 from upaya.corpus.matching import NO, YES
 from upaya.corpus.questions import SPLITS, Question, Split, read
 from upaya.declared.questions import CorpusSource, QuestionParams, TextSource
@@ -26,6 +25,7 @@ from upaya.errors import UserError
 from upaya.files import read_text, replacing
 from upaya.operating import judging
 from upaya.paths import QUESTION_PARAMS, QUESTIONS
+from upaya.records.baselines import Accuracies, accuracies_of
 from upaya.terminal import console
 
 ByKind = dict[str, dict[Split, list[Question]]]

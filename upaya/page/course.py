@@ -9,12 +9,12 @@ from pydantic import model_validator
 from typing_extensions import TypedDict
 
 from upaya.corpus.answers import Form, items, parse, render
-from upaya.corpus.baselines import accuracies_of
 from upaya.corpus.questions import Question, read_split
 from upaya.declared.validation import Declared, read_yaml
 from upaya.errors import UserError
 from upaya.files import write_json
 from upaya.paths import COURSES, DATA_POINTER, QUESTIONS
+from upaya.records.baselines import accuracies_of
 from upaya.records.evaluations import Details, details_of, greedy_of
 from upaya.records.histories import Fate, event_text, histories_of, rollouts_of
 from upaya.records.policies import START, line_of, provenance
