@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
+from pydantic import Field
 from rich.table import Table
 
 from upaya.declared.validation import Declared, validated
@@ -74,6 +75,9 @@ class Recommendation(Declared):
     text: str
 
 
+Key = Annotated[int, Field(strict=False)]  # JSON has words as keys
+
+
 class Report(Declared):
     """What a probe found.
 
@@ -87,8 +91,8 @@ class Report(Declared):
     samples: int
     group_size: int
     format_rate: Estimate
-    pass_at: dict[int, Estimate]
-    dead: dict[str, dict[int, Dead]]
+    pass_at: dict[Key, Estimate]
+    dead: dict[str, dict[Key, Dead]]
     reach: Reach
     skills: dict[str, Skill]
     missing: list[str]

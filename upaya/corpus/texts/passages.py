@@ -25,6 +25,9 @@ BETWEEN_VERSES = "　"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+Line = Annotated[tuple[NonNegativeInt, str], Field(strict=False)]  # JSON has lists
+
+
 class Passage(Declared):
     """A paragraph.
 
@@ -43,7 +46,7 @@ class Passage(Declared):
     text: str = Field(min_length=1)
     fascicle: int = Field(gt=0)
     place: str
-    lines: list[tuple[NonNegativeInt, str]] = Field(min_length=1)
+    lines: list[Line] = Field(min_length=1)
     source: str
     verse: bool = Field(default=False, exclude_if=lambda value: not value)
     heading: str = Field(default="", exclude_if=lambda value: not value)
