@@ -4,6 +4,8 @@ A model from scratch (params/models/*.yaml with an architecture) gets a tokenize
 model given by path or hub name is taken as it is: pre-training is skipped.
 """
 
+from pathlib import Path
+
 from tasks.stage import Stage
 from upaya.corpus.questions import read
 from upaya.declared.launch import load_launch
@@ -43,7 +45,7 @@ def main() -> None:
     with stage.tracker() as tracker:
         if model.source:
             console.print(f"base: {model.source} is taken as it is, pre-training is skipped")
-            policy = load(model.source, model, revision=model.revision or "main")
+            policy = load(Path(model.path) if model.path else model.source, model, revision=model.revision or "main")
         else:
             assert model.pretraining
             policy, lines = _from_scratch(params, model)

@@ -37,7 +37,7 @@ HARMLESS = {
     "tasks.launch": "starts the processes that the declared launch asks for",
 }
 # Third-party packages that a stage imports and that make no numbers; a source says itself which reasoning_gym it is of.
-NO_NUMBERS = {"pydantic", "yaml", "rich", "psutil", "typer", "reasoning_gym"}
+NO_NUMBERS = {"httpx2", "huggingface_hub", "pydantic", "yaml", "rich", "psutil", "typer", "reasoning_gym"}
 PACKAGES = {"math_verify": "math-verify"}  # where a package is not called as it is imported
 
 

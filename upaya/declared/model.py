@@ -20,6 +20,7 @@ MOST_OF = {  # of what transformers' configurations call so: models a hundred ti
     "vocab_size": 100 * MOST,
     "max_position_embeddings": 100 * MOST,
 }
+MAY_BE_NULL = ("num_key_value_heads", "head_dim")  # then they follow from the others
 
 
 class Optimiser(Declared):
@@ -106,6 +107,8 @@ class ModelFile(Handling):
     def sizes_are_sizes(cls, settings: dict[str, Any] | None) -> dict[str, Any] | None:
         for key, most in MOST_OF.items():
             value = (settings or {}).get(key, 1)
+            if value is None and key in MAY_BE_NULL:
+                continue
             if type(value) is not int or not 0 < value <= most:
                 raise ValueError(f"{key} is {value!r}; expected a whole number from 1 to {most:,}")
         if settings is not None and not isinstance(settings.get("model_type"), str):

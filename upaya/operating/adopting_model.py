@@ -3,19 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
-
 from upaya.corpus.answers import ANSWER, END_ANSWER, END_THINK, TAGS, THINK
 from upaya.declared.curricula import load_curricula
 from upaya.declared.launch import load_launch
 from upaya.declared.model import ModelFile
 from upaya.declared.validation import FileName, validated
 from upaya.errors import UserError
+from upaya.files import read_json
 from upaya.measuring.plan import GB, PROMPT_TOKENS, device_memory, gpu_memory, needs
 from upaya.measuring.shape import Shape, shape_of
 from upaya.operating.changing import changed, new, show, write
 from upaya.paths import CURRICULA, MODELS
 from upaya.policy.model import Policy
+from upaya.policy.soundness import need_conversation, need_ends, need_model, need_weights_of_numbers, read_folder
 from upaya.rewards.regimes import load_regimes
 from upaya.terminal import console
 
@@ -73,12 +73,10 @@ def adopt_model(what: str, name: str, dry_run: bool) -> None:
 
 
 def _loaded(folder: Path) -> tuple[Any, Any]:
-    try:
-        return AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(
-            f"{folder}: transformers does not take this for a model: {str(error).splitlines()[0]}"
-        ) from None
+    config, tokenizer = read_folder(folder)
+    need_weights_of_numbers(folder, need_model(f"{folder}: its config.json", config))
+    need_conversation(str(folder), tokenizer, ASKED)
+    return config, tokenizer
 
 
 def _declared(folder: Path, config: Any, tokenizer: Any) -> ModelFile:
@@ -93,10 +91,9 @@ def _declared(folder: Path, config: Any, tokenizer: Any) -> ModelFile:
 
 
 def _seen(folder: Path, config: Any, tokenizer: Any, shape: Shape) -> list[str]:
-    if tokenizer.eos_token_id is None:
-        raise UserError(f"{folder}: its tokenizer has no token that ends a text (eos_token)")
     declared = folder / "generation_config.json"
-    ends = GenerationConfig.from_pretrained(folder).eos_token_id if declared.is_file() else None
+    ends = read_json(declared).get("eos_token_id") if declared.is_file() else None
+    need_ends(str(folder), tokenizer, config, ends)
     ends = ends if isinstance(ends, list) else [tokenizer.eos_token_id if ends is None else ends]
     tags = [f"{tag} {len(tokenizer(tag, add_special_tokens=False)['input_ids'])}" for tag in TAGS]
     said = [
