@@ -16,7 +16,7 @@ from upaya.declared.model import load_model_file
 from upaya.declared.regimes import Regime
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
-from upaya.declared.validation import Declared, FileName, Name, load_keys
+from upaya.declared.validation import Declared, FileName, Name, Seed, load_keys
 from upaya.errors import UserError, nearest
 from upaya.files import write_json, write_jsonl
 from upaya.measuring.curves import Curve, draw
@@ -37,7 +37,7 @@ LAST_STEPS = 10  # of training, whose share of exactly right completions stands 
 class Params(Declared):
     """Of params/curricula.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     model: FileName
     questions: Selection
     sampling: SamplingParams

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from pydantic import Field
-
 from tasks.stage import Stage, moments_of, say_what_is_too_long
 from upaya.corpus.questions import Question, read
 from upaya.declared.grpo import Grpo, PolicyParams, is_on_validation
@@ -12,7 +10,7 @@ from upaya.declared.model import load_model_file
 from upaya.declared.regimes import Regime, Reward, scored_regimes
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
-from upaya.declared.validation import Declared, FileName, Name, load_keys
+from upaya.declared.validation import Declared, FileName, Name, Seed, load_keys
 from upaya.errors import UserError
 from upaya.measuring.slope import flat_ones, lenient_ones, slopes
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
@@ -28,7 +26,7 @@ from upaya.training.steps.adapters import add_lora
 class Params(Declared):
     """Of params/curricula.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     model: FileName
     launch: FileName
     questions: Selection

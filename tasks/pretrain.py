@@ -4,14 +4,14 @@ A model from scratch (params/models/*.yaml with an architecture) gets a tokenize
 model given by path or hub name is taken as it is: pre-training is skipped.
 """
 
-from pydantic import Field
+from pathlib import Path
 
 from tasks.stage import Stage
 from upaya.corpus.questions import read
 from upaya.declared.launch import load_launch
 from upaya.declared.model import ModelFile, load_model_file, model_file, need_watched
 from upaya.declared.selection import Selection
-from upaya.declared.validation import Declared, FileName, load_keys
+from upaya.declared.validation import Declared, FileName, Seed, load_keys
 from upaya.errors import UserError
 from upaya.files import read_text
 from upaya.paths import CURRICULA, QUESTIONS
@@ -26,7 +26,7 @@ PROMPTS_FOR_TOKENIZER = 40  # enough to know the prompts' characters, too few to
 class Params(Declared):
     """Of params/curricula.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     model: FileName
     model_files: str
     launch: FileName
@@ -45,7 +45,7 @@ def main() -> None:
     with stage.tracker() as tracker:
         if model.source:
             console.print(f"base: {model.source} is taken as it is, pre-training is skipped")
-            policy = load(model.source, model, revision=model.revision or "main")
+            policy = load(Path(model.path) if model.path else model.source, model, revision=model.revision or "main")
         else:
             assert model.pretraining
             policy, lines = _from_scratch(params, model)

@@ -1,7 +1,5 @@
 """warmup: policies/warmup, the base model taught the form of an answer (SFT), until a measured score is reached."""
 
-from pydantic import Field
-
 from tasks.stage import Stage, say_what_is_too_long
 from upaya.corpus.questions import read
 from upaya.declared.launch import load_launch
@@ -9,7 +7,7 @@ from upaya.declared.model import load_model_file
 from upaya.declared.regimes import Regime
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
-from upaya.declared.validation import Declared, FileName, Name, load_keys
+from upaya.declared.validation import Declared, FileName, Name, Seed, load_keys
 from upaya.declared.warmup import Warmup
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
 from upaya.policy.model import Room, load
@@ -23,7 +21,7 @@ from upaya.training.steps.adapters import add_lora
 class Params(Declared):
     """Of params/curricula.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     model: FileName
     launch: FileName
     questions: Selection

@@ -33,10 +33,21 @@ HARMLESS = {
     "upaya.tracking.told": "what that view is told",
     "tasks.__main__": "starts a stage; what it switches on stands in upaya/startup.py and upaya/numerics.py",
     "upaya.locks": "who may work, not what comes of it",
+    "upaya.time_limit": "ends what never would, with words; whatever ends by itself is as it was",
     "tasks.launch": "starts the processes that the declared launch asks for",
 }
 # Third-party packages that a stage imports and that make no numbers; a source says itself which reasoning_gym it is of.
-NO_NUMBERS = {"pydantic", "typing_extensions", "yaml", "rich", "psutil", "typer", "reasoning_gym"}
+NO_NUMBERS = {
+    "httpx2",
+    "huggingface_hub",
+    "pydantic",
+    "typing_extensions",
+    "yaml",
+    "rich",
+    "psutil",
+    "typer",
+    "reasoning_gym",
+}
 PACKAGES = {"math_verify": "math-verify"}  # where a package is not called as it is imported
 
 

@@ -74,7 +74,7 @@ def ask(
     if built:
         verified(policy)
     # One of ours is asked as it was trained: with its system prompt, in its precision.
-    model = load(folder, load_model_file(load_curricula(load_regimes()).model)) if built else load(policy)
+    model = load(folder, load_model_file(load_curricula(load_regimes()).model)) if built else load(Path(policy))
     prompt = [model.encode_prompt(Converter().simplify(question))]
     console.print(sample(model, prompt, 1, GREEDY, seed=0, step=0, prompt_indices=[0]).texts(model)[0][0], markup=False)
     if samples:

@@ -110,12 +110,49 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def read_json(path: Path) -> Any:
-    text = read_text(path)
+def is_encodable(text: str) -> bool:
+    """Whether a text is whole characters: an escape can write half a one (a lone surrogate), which no file can hold."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def loads(text: str) -> Any:
+    """JSON as its standard has it, and each key once. Raises ValueError in words, a JSONDecodeError with its line."""
+    try:
+        value = json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if "\\u" in text and not is_encodable(dumps(value)):
+        raise ValueError("a text in it holds half a character, a lone \\ud800 to \\udfff")
+    return value
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return value
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _not_json(path: Path, error: ValueError, line: int | None = None) -> UserError:
+    line = error.lineno if isinstance(error, json.JSONDecodeError) and line is None else line
+    place = f"{path}, line {line}" if line else str(path)
+    return UserError(f"{place}: not JSON ({getattr(error, 'msg', error)})")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return loads(read_text(path))
+    except ValueError as error:
+        raise _not_json(path, error) from None
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
@@ -123,9 +160,9 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
+                yield number, loads(line)
+            except ValueError as error:
+                raise _not_json(path, error, number) from None
 
 
 def sha256_file(path: Path) -> str:

@@ -25,7 +25,9 @@ _LAST_LINE = re.compile(r"^[ \t]*\**(?:final answer|answer|答案)\** ?[:：]\**
 
 SEPARATOR = "、"
 
-_SEPARATORS = re.compile(r"[、，,;；\n]")
+SEPARATORS = re.compile(r"[、，,;；\n]")
+_STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MARK = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>")
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,23 @@ def gold_completion(answer: Answer, reasoning: str, form: Form = "tags") -> str:
             return f"{before}Answer: {said}"
 
 
+def unspeakable(text: str) -> str | None:
+    """What keeps a text from being read, asked or said as it stands, in words: characters that steer a terminal or a
+    file, half a character, and what tokenizers take for marks of their own. None where nothing does."""
+    if found := _STEERING.search(text):
+        return f"the character U+{ord(found.group()):04X}"
+    return f"{found.group()!r}, a mark of tokenizers" if (found := _MARK.search(text)) else None
+
+
 @lru_cache(maxsize=65536)  # a policy says the same few things over and over
 def normalised(term: str) -> str:
     """A term as it is compared: one width of characters (NFKC), no white space, no closing full stop."""
     return "".join(unicodedata.normalize("NFKC", term).split()).strip("。.").lower()
+
+
+def is_one_item(text: str) -> bool:
+    """Whether a text, as an item of an answer, is read as that item: not empty, whole, nothing of the form in it."""
+    return bool(normalised(text)) and text == text.strip() and not (SEPARATORS.search(text) or _TAG.search(text))
 
 
 def items(text: str) -> list[str]:
@@ -145,7 +160,7 @@ def items(text: str) -> list[str]:
 
 @lru_cache(maxsize=4096)  # asked of one completion under each regime
 def _items(text: str) -> tuple[str, ...]:
-    return tuple(normalised(part) for part in _SEPARATORS.split(text))
+    return tuple(normalised(part) for part in SEPARATORS.split(text))
 
 
 class Span(NamedTuple):
@@ -157,6 +172,6 @@ class Span(NamedTuple):
 
 def item_spans(text: str) -> list[Span]:
     """Where the items of a written list stand."""
-    separators = [match.span() for match in _SEPARATORS.finditer(text)]
+    separators = [match.span() for match in SEPARATORS.finditer(text)]
     starts, ends = [0, *(end for _, end in separators)], [*(start for start, _ in separators), len(text)]
     return [Span(start, end) for start, end in zip(starts, ends, strict=True)]

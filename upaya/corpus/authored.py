@@ -9,16 +9,52 @@ A corpus is a folder with any of
     phrasings.yaml     how the questions of each kind are worded
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from upaya.corpus.answers import SEPARATORS, is_one_item, normalised, unspeakable
 from upaya.declared.validation import Declared, load_yaml
 from upaya.errors import UserError, nearest
+
+LONGEST_TERM = 1000  # characters
+LAST_FASCICLE = 10_000
+
+_PART = re.compile(r"\{(\w+)\}")
+
+
+def _label(text: str) -> str:
+    wrong = unspeakable(text) or (None if is_one_item(SEPARATORS.sub("", text)) else "a tag, outer space, or nothing")
+    if wrong or len(text) > LONGEST_TERM:
+        raise ValueError(f"this is no name: it holds {wrong or f'{len(text):,} characters'}")
+    return text
+
+
+def _term(text: str) -> str:
+    if SEPARATORS.search(_label(text)):
+        raise ValueError("this is no term: it holds a separator, and would be read as several")
+    return text
+
+
+def _wording(text: str) -> str:
+    if not text.strip():
+        raise ValueError("this wording is empty")
+    if wrong := unspeakable(text):
+        raise ValueError(f"this wording holds {wrong}")
+    if re.search("[{}]", _PART.sub("", text)):
+        raise ValueError("a brace that marks no part: write {list}, or whatever goes there")
+    return text
+
+
+Label = Annotated[str, AfterValidator(_label)]  # what a question names
+Term = Annotated[str, AfterValidator(_term)]  # what stands beside others in an answer
+Wording = Annotated[str, AfterValidator(_wording)]  # of a question
+Fascicle = Annotated[int, Field(gt=0, le=LAST_FASCICLE)]
 
 REST = "其餘"  # in an axis: the elements that no other line of it names
 
@@ -27,7 +63,7 @@ class Value(Declared):
     """The alternatives of an axis that apply to some elements."""
 
     of: list[str] = Field(min_length=1)
-    is_: list[str] = Field(min_length=1, alias="is")
+    is_: list[Term] = Field(min_length=1, alias="is")
 
 
 class Axis(Declared):
@@ -37,9 +73,9 @@ class Axis(Declared):
         left_out: element → why the gate gives it no value that could not be disputed: it is not asked there.
     """
 
-    name: str
-    fascicle: int | None = None
-    alternatives: list[str] = Field(min_length=2)
+    name: Label
+    fascicle: Fascicle | None = None
+    alternatives: list[Term] = Field(min_length=2)
     left_out: dict[str, str] = Field(default_factory=dict)
     values: list[Value] = Field(min_length=1)
 
@@ -58,8 +94,8 @@ class Elements(Declared):
     """Elements and the axes on which each of them has exactly one value (a non-empty set of alternatives), but for
     those that an axis leaves out."""
 
-    treatise: str
-    elements: list[str] = Field(min_length=1)
+    treatise: Label
+    elements: list[Term] = Field(min_length=1)
     groups: dict[str, list[str]] = Field(default_factory=dict)
     axes: list[Axis] = Field(min_length=1)
 
@@ -122,13 +158,13 @@ class NumberedList(Declared):
     """
 
     id: str = Field(pattern=r"^[a-z0-9-]+$")
-    name: str
-    treatise: str
-    fascicle: int | None = None
+    name: Label
+    treatise: Label
+    fascicle: Fascicle | None = None
     ordered: bool = True
-    members: list[str] = Field(min_length=2)
+    members: list[Term] = Field(min_length=2)
     shared: str = ""
-    also: dict[str, list[str]] = Field(default_factory=dict)
+    also: dict[str, list[Term]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def every_form_is_of_one_member(self) -> Self:
@@ -155,7 +191,7 @@ class Phrasing(Declared):
     """A wording of a question kind; `{name}` marks where its parts go. One that is held out for a split appears in no
     other: what is chosen on validation questions can so be held to wordings that training never shows."""
 
-    text: str
+    text: Wording
     held_out: Literal["validation", "test"] | None = None
 
 
@@ -171,11 +207,67 @@ class Phrasings(Declared):
     membership: list[Phrasing] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def some_wording_is_for_training(self) -> Self:
+    def every_kind_can_be_asked(self) -> Self:
         for kind in type(self).model_fields:
-            if all(phrasing.held_out for phrasing in getattr(self, kind)):
-                raise ValueError(f"{kind}: every phrasing is held out, none is left to train with")
+            need_askable(kind, getattr(self, kind), PARTS[kind])
         return self
+
+
+PARTS: dict[str, tuple[str, ...]] = {  # of each kind: what a wording of it has to name
+    "element_values": ("treatise", "element", "axes"),
+    "elements_of_value": ("treatise", "axis", "value"),
+    "count_of_value": ("treatise", "axis", "value"),
+    "list_members": ("treatise", "list"),
+    "list_members_unordered": ("treatise", "list"),
+    "list_member": ("treatise", "list", "k"),
+    "list_count": ("treatise", "list"),
+    "list_of_member": ("treatise", "item", "choices"),
+    "membership": ("treatise", "list", "item"),
+}
+
+
+def need_askable(kind: str, phrasings: Sequence[Phrasing], needed: Sequence[str]) -> None:
+    """Raises ValueError where a wording leaves out a part without which nothing definite is asked, where one stands
+    twice (held out and trained on, say), and where none is left to train with."""
+    if all(phrasing.held_out for phrasing in phrasings):
+        raise ValueError(f"{kind}: every phrasing is held out, none is left to train with")
+    before: dict[str, Phrasing] = {}
+    for phrasing in phrasings:
+        parts = _PART.findall(phrasing.text)
+        for part in needed:
+            if part not in parts:
+                raise ValueError(f"{kind}: the wording {phrasing.text!r} has no {{{part}}}: what would be asked?")
+        same = before.setdefault(normalised(phrasing.text), phrasing)
+        if same is not phrasing:
+            why = "" if same.held_out == phrasing.held_out else ", once held out: that is shown nowhere else"
+            raise ValueError(f"{kind}: the wording {phrasing.text!r} stands twice{why}")
+
+
+def _each_once(names: list[str]) -> list[str]:
+    _refuse_repeats("/".join(names), names)
+    return names
+
+
+Together = Annotated[list[Term], Field(min_length=2), AfterValidator(_each_once)]  # names that a line puts together
+
+FILES = ("elements.yaml", "apart.yaml", "synonyms.yaml", "disjoint.yaml", "phrasings.yaml")
+FOLDERS = ("lists", "extracted")
+
+
+def _need_known_files(folder: Path) -> None:
+    """Raises UserError for a file that looks like one of the corpus and would not be read. What else lies in data/,
+    questions of one's own and texts, is no business of the corpus."""
+    for file in sorted([*folder.glob("*"), *folder.glob("*/*")]):
+        if file.suffix not in (".yaml", ".yml", ".json") or file.name.startswith(".") or file.is_dir():
+            continue
+        inside = file.relative_to(folder)
+        if len(inside.parts) == 1:
+            if file.name not in FILES:
+                raise UserError(f"{file}: no file of a corpus; {nearest(file.stem + '.yaml', FILES)}")
+        elif file.suffix == ".yml" or (file.suffix == ".json" and inside.parts[0] == "lists"):
+            raise UserError(f"{file}: would not be read; files of a corpus end in .yaml")
+        elif file.suffix == ".yaml" and inside.parts[0] not in FOLDERS:
+            raise UserError(f"{file}: would not be read; lists lie in {folder / 'lists'}")
 
 
 class Corpus:
@@ -185,6 +277,7 @@ class Corpus:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder. `dvc repro` brings the corpus here as data.dvc says.")
         self.folder = folder
+        _need_known_files(folder)
         elements = folder / "elements.yaml"
         self.elements = load_yaml(elements, Elements) if elements.exists() else None
         self.lists: list[NumberedList] = []
@@ -192,13 +285,11 @@ class Corpus:
         for file in sorted(folder.glob("lists/*.yaml")):
             self._add_lists(file)
         synonyms = folder / "synonyms.yaml"
-        self.synonyms: list[list[str]] = load_yaml(synonyms, list[list[str]]) if synonyms.exists() else []
+        self.synonyms = load_yaml(synonyms, list[Together]) if synonyms.exists() else []
         apart = folder / "apart.yaml"
-        self.apart = self._groups(apart, load_yaml(apart, list[list[str]])) if apart.exists() else []
+        self.apart = self._groups(apart, load_yaml(apart, list[Together])) if apart.exists() else []
         disjoint = folder / "disjoint.yaml"
-        self.disjoint = (
-            {frozenset(pair) for pair in load_yaml(disjoint, list[list[str]])} if disjoint.exists() else set()
-        )
+        self.disjoint = self._pairs(disjoint) if disjoint.exists() else set()
         phrasings = folder / "phrasings.yaml"
         self.phrasings = load_yaml(phrasings, Phrasings) if self.elements or self.lists else None
         if not (self.elements or self.lists):
@@ -216,6 +307,17 @@ class Corpus:
                     raise UserError(f"{file}: {entry.id} and {known.id} are both {entry.name} of {entry.treatise}")
             self.lists.append(entry)
             self.themes[entry.id] = file.stem
+
+    def _pairs(self, file: Path) -> set[frozenset[str]]:
+        known, pairs = set(self.themes.values()), set()
+        for pair in load_yaml(file, list[Together]):
+            for theme in pair:
+                if theme not in known:
+                    raise UserError(f"{file}: {theme!r} is no theme, a file under lists/; {nearest(theme, known)}")
+            if len(pair) != 2 or frozenset(pair) in pairs:
+                raise UserError(f"{file}: {pair}: " + ("stands twice" if len(pair) == 2 else "expected two themes"))
+            pairs.add(frozenset(pair))
+        return pairs
 
     def _groups(self, file: Path, groups: list[list[str]]) -> list[list[NumberedList]]:
         by_id = {entry.id: entry for entry in self.lists}

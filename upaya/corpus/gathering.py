@@ -2,11 +2,12 @@
 anything trains."""
 
 import random
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from upaya.corpus.answers import Answer, Form, normalised, parse, render
+from upaya.corpus.answers import Answer, Form, normalised, parse, render, unspeakable
 from upaya.corpus.matching import is_exact
 from upaya.corpus.questions import SPLITS, Question, Split
 from upaya.corpus.script import Converter
@@ -18,6 +19,8 @@ from upaya.errors import UserError
 
 # Below these a curriculum learns, or its figures say, next to nothing.
 FEWEST: dict[Split, int] = {"train": 32, "validation": 16, "test": 32}
+
+LONGEST = 100_000  # characters of a question or an answer: no model of today is asked more
 
 
 @dataclass
@@ -60,11 +63,13 @@ def gather(sources: Mapping[str, Source], params: QuestionParams, converter: Con
         shares = declared.other_kinds if isinstance(declared, CorpusSource) else declared.shares
         entries = list(source.entries())
         prompts = [converter.simplify(entry.prompt) if converts else entry.prompt for entry in entries]
-        splits = _split(name, entries, [normalised(prompt) for prompt in prompts], asked, shares, params.seed)
+        same = [_compared(entry.prompt, converter) for entry in entries]
+        splits = _split(name, entries, prompts, same, asked, shares, params.seed)
         twice = 0
         for number, (entry, prompt, split) in enumerate(zip(entries, prompts, splits, strict=True)):
+            _need_readable(entry)
             question = _question(name, number, entry, prompt, split, declared.form, converter if converts else None)
-            if _stands_already(question, entry.place, asked):
+            if _stands_already(question, same[number], entry.place, asked):
                 twice += 1
                 continue
             if question.id in ids:
@@ -111,11 +116,28 @@ def _imported(sources: Iterable[Source], converter: Converter, beside: int) -> I
             yield converter.simplify(line) if text.declared.script == "traditional" else line
 
 
+def _compared(prompt: str, converter: Converter) -> str:
+    """Equal for prompts that ask the same, whatever their source, script, width, white space and what no one sees."""
+    return "".join(c for c in normalised(converter.simplify(prompt)) if unicodedata.category(c) != "Cf")
+
+
+def _need_readable(entry: Entry) -> None:
+    """Raises UserError where a question could not be asked or answered as it stands."""
+    texts = {"question": entry.prompt, "answer": render(entry.answer), "reasoning": entry.reasoning}
+    for what, text in texts.items():
+        if wrong := unspeakable(text):
+            raise UserError(f"{entry.place}: the {what} holds {wrong}; take it out")
+        if len(text) > LONGEST:
+            raise UserError(f"{entry.place}: the {what} has {len(text):,} characters; at most {LONGEST:,} are read")
+
+
 def _split(
-    name: str, entries: Sequence[Entry], same: Sequence[str], asked: Mapping[str, _Asked], shares: Shares, seed: int
-) -> list[Split]:
+    name: str, entries: Sequence[Entry], prompts: Sequence[str], same: Sequence[str], asked: Mapping[str, _Asked],
+    shares: Shares, seed: int,
+) -> list[Split]:  # fmt: skip
     """Args: same: equal for entries that ask the same."""
-    keys = [f"{name}/{entry.key}" if entry.key else text for entry, text in zip(entries, same, strict=True)]
+    keys = [f"{name}/{entry.key}" if entry.key else normalised(text)
+            for entry, text in zip(entries, prompts, strict=True)]  # fmt: skip
     named: dict[str, Entry] = {}
     for key, entry in zip(keys, entries, strict=True):
         first = named.setdefault(key, entry) if entry.split else entry
@@ -176,12 +198,16 @@ def _question(
     return question
 
 
-def _stands_already(question: Question, place: str, asked: dict[str, _Asked]) -> bool:
-    """Whether it was asked before. Raises UserError where it was with another answer, or in another split."""
+def _stands_already(question: Question, same: str, place: str, asked: dict[str, _Asked]) -> bool:
+    """Whether it was asked before. Raises UserError where it was with another answer, or in another split.
+
+    Args:
+        same: as of `_split`.
+    """
     answer = question.answer if isinstance(question.answer, list) else [render(question.answer)]
     items = [normalised(item) for item in answer]
     this = _Asked(place, question.split, tuple(sorted(items) if question.answer_type == "set" else items))
-    first = asked.setdefault(normalised(question.prompt), this)
+    first = asked.setdefault(same, this)
     if first is this:
         return False
     if first.split != this.split:

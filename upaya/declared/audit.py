@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from upaya.declared.validation import Declared
+from upaya.declared.validation import Declared, Size
 
 
 class Limits(Declared):
@@ -15,6 +15,6 @@ class Limits(Declared):
 class AuditParams(Declared):
     """params/audit.yaml."""
 
-    questions: int = Field(gt=0)
+    questions: Size
     default: Limits
     limits: dict[str, Limits] = Field(default_factory=dict)

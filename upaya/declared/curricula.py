@@ -19,11 +19,12 @@ from upaya.declared.probe import Probe
 from upaya.declared.regimes import RegimesFile
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
-from upaya.declared.validation import Declared, FileName, Name, load_yaml
+from upaya.declared.validation import Declared, FileName, Name, Seed, load_yaml
 from upaya.declared.warmup import Warmup
 from upaya.errors import UserError, nearest
 from upaya.paths import CURRICULA, REGIMES
 
+MOST_TOKENS = 1_000_000_000  # drawn at once: each takes some thirty bytes beside the model
 RESERVED = ("base", "warmup", "auto", "compare")
 
 
@@ -38,7 +39,7 @@ class Auto(Declared):
 class Curricula(Declared):
     """params/curricula.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     model: FileName
     model_files: str = Field(description="the folder of a model given by `path`, for DVC to watch; else NO_FILES")
     numerics: Numerics
@@ -89,6 +90,7 @@ def load_curricula(regimes: RegimesFile, path: Path = CURRICULA) -> Curricula:
     _need_ancestors(curricula, path)
     _need_optimisers(curricula, path)
     _need_validation(curricula, path)
+    _need_room(curricula, path)
     model, launch = load_model_file(curricula.model), load_launch(curricula.launch)
     need_watched(curricula.model, model, curricula.model_files, path)
     need_launchable(curricula, model, launch, path)
@@ -153,6 +155,27 @@ def _need_validation(curricula: Curricula, path: Path) -> None:
                 f"{path}: key 'policies.{name}.until': `on: validation` needs success on validation questions, which "
                 "nothing measures; declare it, e.g. `validation: {every: 10, questions: 64}` under `grpo`, or take "
                 "`on: training`"
+            )
+
+
+def _need_room(curricula: Curricula, path: Path) -> None:
+    """Refuses by arithmetic what would ask a machine for more memory than any has."""
+    grpo, until, probe = curricula.grpo, curricula.warmup.until, curricula.probe
+    rows = {
+        "grpo.prompts · grpo.group_size": grpo.prompts * grpo.group_size,
+        "warmup.until.questions · warmup.until.samples": until.questions * until.samples,
+        "probe.questions · probe.samples": probe.questions * probe.samples,
+    }
+    if grpo.validation:
+        rows["grpo.validation.questions · grpo.validation.samples"] = (
+            grpo.validation.questions * grpo.validation.samples
+        )
+    length = curricula.sampling.max_new_tokens
+    for keys, count in (rows | {"evaluation.samples": curricula.evaluation.samples}).items():
+        if count * length > MOST_TOKENS:
+            raise UserError(
+                f"{path}: {keys} · sampling.max_new_tokens are {count * length:,} tokens at once, more than "
+                f"{MOST_TOKENS:,}: lower one of these keys"
             )
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from upaya.declared.model import RateSchedule
 from upaya.declared.sampling import SamplingChange
 from upaya.declared.selection import Selection
-from upaya.declared.validation import Declared, Name
+from upaya.declared.validation import MOST, Betas, Declared, Name, Size
 
 LossType = Literal["dapo", "grpo", "bnpo", "dr_grpo", "gspo", "cispo"]
 
@@ -138,8 +138,8 @@ class Validation(Declared):
     """
 
     every: int = Field(gt=0, description="steps since the warm-up from one measurement to the next")
-    questions: int = Field(gt=0)
-    samples: int = Field(default=1, gt=0, description="completions of each: more questions tell more")
+    questions: Size
+    samples: Size = Field(default=1, description="completions of each: more questions tell more")
 
 
 class SuccessRate(Declared):
@@ -224,15 +224,15 @@ class Grpo(Declared):
     """What all GRPO stages of a curriculum share."""
 
     budget: int = Field(gt=0, description="steps from the warm-up to the end of a curriculum, all stages together")
-    prompts: int = Field(gt=0, description="prompts per step")
-    group_size: int = Field(gt=1, description="completions per prompt")
+    prompts: Size = Field(description="prompts per step")
+    group_size: int = Field(gt=1, le=MOST, description="completions per prompt")
     max_grad_norm: float = Field(gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: Betas = (0.9, 0.95)
     loss: Loss = Loss()
     scale_rewards: Scaling = "none"
     dead_groups: DeadGroups = Drop(type="drop")
     iterations: int = Field(default=1, gt=0, description="passes over each batch (μ of DeepSeekMath, algorithm 1)")
-    mini_batches: int = Field(default=1, gt=0, description="optimiser steps per pass, each on a part of the groups")
+    mini_batches: Size = Field(default=1, description="optimiser steps per pass, each on a part of the groups")
     sampler: Sampler = Uniform(type="uniform")
     alarm: Alarm = Alarm()
     validation: Validation | None = Field(default=None, description="None: success on validation is not measured")

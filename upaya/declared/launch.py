@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from upaya.declared.validation import Declared, load_yaml
+from upaya.declared.numerics import MOST_THREADS
+from upaya.declared.validation import Declared, Size, load_yaml
 from upaya.errors import UserError, nearest
 from upaya.paths import CURRICULA, LAUNCHES
 
@@ -13,12 +14,17 @@ from upaya.paths import CURRICULA, LAUNCHES
 class Launch(Declared):
     """In how many processes the training stages run, and what they share out."""
 
-    processes: int = Field(default=1, gt=0, description="in all, over all nodes")
+    processes: Size = Field(default=1, description="in all, over all nodes")
     zero: int = Field(default=0, ge=0, le=3, description="stage of DeepSpeed's ZeRO; 0: every process holds everything")
     threads: int | None = Field(
-        default=None, gt=0, description="of each of several processes on a CPU; None: the cores, shared out"
+        default=None,
+        gt=0,
+        le=MOST_THREADS,
+        description="of each of several processes on a CPU; None: the cores, shared out",
     )
-    hostfile: Path | None = Field(default=None, description="nodes and their slots, as DeepSpeed's launcher reads them")
+    hostfile: Path | None = Field(
+        default=None, strict=False, description="nodes and their slots, as DeepSpeed's launcher reads them"
+    )
     device_memory: float | None = Field(
         default=None, gt=0, description="GB of each device, for `upaya plan`; None: of this machine's"
     )

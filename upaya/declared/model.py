@@ -4,11 +4,23 @@ import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from upaya.declared.validation import Declared, load_yaml
+from upaya.declared.validation import MOST, Betas, Declared, Size, load_yaml
 from upaya.errors import UserError, nearest
 from upaya.paths import CURRICULA, MODELS, NO_FILES
+
+MOST_OF = {  # of what transformers' configurations call so: models a hundred times the largest
+    "num_hidden_layers": 10_000,
+    "num_attention_heads": 10_000,
+    "num_key_value_heads": 10_000,
+    "head_dim": 100_000,
+    "hidden_size": MOST,
+    "intermediate_size": MOST,
+    "vocab_size": 100 * MOST,
+    "max_position_embeddings": 100 * MOST,
+}
+MAY_BE_NULL = ("num_key_value_heads", "head_dim")  # then they follow from the others
 
 
 class Optimiser(Declared):
@@ -17,7 +29,7 @@ class Optimiser(Declared):
     learning_rate: float = Field(gt=0)
     max_grad_norm: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: Betas = (0.9, 0.95)
 
 
 class RateSchedule(Declared):
@@ -44,10 +56,10 @@ class RateSchedule(Declared):
 class Pretraining(Declared):
     """How a model made from scratch learns to read the corpus."""
 
-    vocab_size: int = Field(ge=300)
+    vocab_size: int = Field(ge=300, le=MOST)
     steps: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    sequence_length: int = Field(gt=1)
+    batch_size: Size
+    sequence_length: int = Field(gt=1, le=MOST)
     schedule: RateSchedule = RateSchedule(type="linear", to=0.1, warm_up=20)
     optimiser: Optimiser
 
@@ -55,8 +67,8 @@ class Pretraining(Declared):
 class Lora(Declared):
     """W + (alpha / rank) · B · A in place of W, with A [rank, in] and B [out, rank]; only A and B are trained."""
 
-    rank: int = Field(gt=0)
-    alpha: int = Field(gt=0)
+    rank: Size
+    alpha: Size
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: Literal["all-linear"] | list[str] = Field(
         default="all-linear", description="names of modules (q_proj, …), or all linear layers but the head"
@@ -89,6 +101,19 @@ class ModelFile(Handling):
     )
     architecture: dict[str, Any] | None = None
     pretraining: Pretraining | None = None
+
+    @field_validator("architecture", "shape")
+    @classmethod
+    def sizes_are_sizes(cls, settings: dict[str, Any] | None) -> dict[str, Any] | None:
+        for key, most in MOST_OF.items():
+            value = (settings or {}).get(key, 1)
+            if value is None and key in MAY_BE_NULL:
+                continue
+            if type(value) is not int or not 0 < value <= most:
+                raise ValueError(f"{key} is {value!r}; expected a whole number from 1 to {most:,}")
+        if settings is not None and not isinstance(settings.get("model_type"), str):
+            raise ValueError("model_type is missing; expected the name of a family of transformers, such as llama")
+        return settings
 
     @model_validator(mode="after")
     def one_origin(self) -> Self:

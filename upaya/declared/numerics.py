@@ -6,6 +6,8 @@ from pydantic import Field
 
 from upaya.declared.validation import Declared
 
+MOST_THREADS = 4096  # no machine has more cores
+
 Mode = Literal["native", "avx2", "portable"]
 
 
@@ -16,4 +18,6 @@ class Numerics(Declared):
         description="avx2: the same bytes on every Intel processor with AVX2; portable: on every x86-64 processor with "
         "it, at half the speed; native: whatever is fastest on this one"
     )
-    threads: int = Field(gt=0, description="of one process, on however many cores; the same bytes need the same number")
+    threads: int = Field(
+        gt=0, le=MOST_THREADS, description="of one process, on however many cores; the same bytes need the same number"
+    )

@@ -4,19 +4,19 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from upaya.declared.validation import Declared
+from upaya.declared.validation import MOST, Declared, Size
 
 
 class Probe(Declared):
     """How a policy is probed, and from which shares on which curriculum is recommended (upaya/probe.py)."""
 
-    questions: int = Field(gt=0)
-    samples: int = Field(gt=1, description="completions per question, drawn twice: to predict and to observe")
-    group_sizes: list[int] = Field(min_length=1)
+    questions: Size
+    samples: int = Field(gt=1, le=MOST, description="completions per question, drawn twice: to predict and to observe")
+    group_sizes: list[Size] = Field(min_length=1)
     strict: str = "strict"
     lenient: str = "lenient"
     enough_live: float = Field(gt=0, le=1, description="share of live groups from which a regime has enough to learn")
-    top: int = Field(gt=0, description="a gold token outside the sampler's likeliest so many is out of reach")
+    top: Size = Field(description="a gold token outside the sampler's likeliest so many is out of reach")
     out_of_reach: float = Field(gt=0, le=1, description="share of such tokens from which on more pre-training is due")
 
     missing_below: float = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from upaya.declared.validation import Declared, FileName, Name
+from upaya.declared.validation import MOST, Declared, FileName, Name, Size
 
 
 class Shares(Declared):
@@ -28,9 +28,9 @@ class Shares(Declared):
 class Counts(Declared):
     """Numbers of questions per split."""
 
-    train: int = Field(gt=0)
-    validation: int = Field(gt=0)
-    test: int = Field(gt=0)
+    train: Size
+    validation: Size
+    test: Size
 
 
 def _below_data(path: str) -> str:
@@ -53,8 +53,8 @@ class CorpusSource(Declared):
 
     type: Literal["corpus"]
     form: Form = Field(default="tags", description=FORM)
-    statements: int = Field(ge=0, description="lines of plain text for pre-training")
-    element_values: dict[int, Counts] = Field(
+    statements: int = Field(ge=0, le=MOST, description="lines of plain text for pre-training")
+    element_values: dict[Size, Counts] = Field(
         min_length=1, description="number of axes asked for at once (the difficulty dial) → numbers of questions"
     )
     other_kinds: Shares
@@ -138,7 +138,7 @@ class ReasoningGymSource(Rows):
     type: Literal["reasoning_gym"]
     dataset: str
     version: str = Field(description="of reasoning-gym: another may generate other questions")
-    size: int = Field(gt=0)
+    size: Size
     seed: int = 0
     config: dict[str, Any] = Field(default_factory=dict)
 
@@ -148,7 +148,7 @@ class TextSource(Declared):
 
     type: Literal["text"]
     text: BelowData = Field(description="the import's folder: texts/T27n1545")
-    lines: int | None = Field(default=None, gt=0, description="how many lines of it; all where neither is given")
+    lines: Size | None = Field(default=None, description="how many lines of it; all where neither is given")
     share: float | None = Field(
         default=None, gt=0, lt=1, description="of all lines to pre-train on, those of the other sources included"
     )
@@ -170,14 +170,14 @@ class ExtractedSource(Declared):
     type: Literal["extracted"]
     text: FileName = Field(description="the import's name: extracted/TEXT-KIND.yaml below data/ are read")
     kinds: list[Name] = Field(default_factory=list, description="those of single questions, one file each")
-    values: dict[Name, dict[int, Counts]] = Field(
+    values: dict[Name, dict[Size, Counts]] = Field(
         default_factory=dict,
         description="those of a table, causes_values: gates asked for at once → numbers of questions",
     )
     shares: Shares = Field(
         default_factory=lambda: Shares(train=0.7, validation=0.1, test=0.2), description="of the questions of `kinds`"
     )
-    statements: int = Field(default=0, ge=0, description="lines of plain text on the tables, for pre-training")
+    statements: int = Field(default=0, ge=0, le=MOST, description="lines of plain text on the tables, for pre-training")
     held_out_phrasings: float = Field(
         default=0.25, ge=0, le=1, description="share of validation and test questions in wordings held out for them"
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from upaya.declared.validation import Declared, Name, load_yaml
+from upaya.declared.validation import MOST, Amount, Declared, Name, load_yaml
 from upaya.errors import nearest
 from upaya.files import fingerprint
 from upaya.paths import REGIMES
@@ -21,7 +21,7 @@ from upaya.paths import REGIMES
 class Part(Declared):
     """A component in a regime."""
 
-    weight: float = Field(ge=0)
+    weight: Amount
     saturates_at: float = Field(default=1.0, gt=0, le=1, description="from this value on it counts as 1")
 
 
@@ -29,9 +29,9 @@ class Penalties(Declared):
     """What is subtracted from completions that are not exactly right. Graded: malformed or else wrong, and on top of
     either over-long (an answer of more than `over_long_from` times the right one's characters)."""
 
-    malformed: float = Field(default=0.0, ge=0)
-    wrong: float = Field(default=0.0, ge=0)
-    over_long: float = Field(default=0.0, ge=0)
+    malformed: Amount = 0.0
+    wrong: Amount = 0.0
+    over_long: Amount = 0.0
     over_long_from: float = Field(default=2.0, ge=1)
 
 
@@ -67,9 +67,9 @@ class Regime(Declared):
 
     components: dict[str, Part] = Field(min_length=1)
     penalties: Penalties = Penalties()
-    floor: float = 0.0
+    floor: float = Field(default=0.0, ge=-MOST, le=MOST)
     punishment: float = Field(default=1.0, ge=0, le=1, description="what negative advantages are multiplied by")
-    entropy: float = Field(default=0.0, ge=0, description="what a nat of entropy is worth where nothing is right yet")
+    entropy: Amount = Field(default=0.0, description="what a nat of entropy is worth where nothing is right yet")
     credit: Literal["completion", "item"] = "completion"
     hints: Hints = Hints()
 
@@ -111,7 +111,7 @@ class Share(Declared):
     """One regime's part in a fixed blend."""
 
     regime: Regime
-    weight: float = Field(gt=0)
+    weight: float = Field(gt=0, le=MOST)
 
 
 class Mixed(Declared):

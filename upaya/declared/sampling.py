@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from upaya.declared.validation import Declared
+from upaya.declared.validation import Declared, Size
 
 
 class SamplingParams(Declared):
@@ -12,7 +12,7 @@ class SamplingParams(Declared):
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0, description="0: no limit")
     min_p: float = Field(default=0.0, ge=0, lt=1)
-    max_new_tokens: int = Field(default=64, gt=0)
+    max_new_tokens: Size = 64
 
     @property
     def truncates(self) -> bool:

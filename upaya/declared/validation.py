@@ -1,22 +1,26 @@
 """Declared files (params/, corpus/) against their pydantic models, with errors that name file and key."""
 
+import math
 import re
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from upaya.errors import UserError, nearest
-from upaya.files import read_text
+from upaya.files import is_encodable, read_text
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 LONGEST_NAME = 64
+DEEPEST = 64  # nesting of a file
 BOOLEAN = "tag:yaml.org,2002:bool"
 
 
@@ -47,24 +51,97 @@ FileName = Annotated[str, _name(".", "-, _ and .")]  # of a file below params/, 
 QuestionId = Annotated[str, _name(".:", "-, _, . and :")]
 
 
-class Declared(BaseModel):
-    """Base of everything declared in a file: unknown keys are errors, values don't change after loading."""
+LARGEST = 2**63  # whole numbers are counted with by machines
+MOST = 1_000_000  # of what is held or made at once: beyond it is a slip of the keyboard, not a machine
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Size = Annotated[int, Field(gt=0, le=MOST)]
+Amount = Annotated[float, Field(ge=0, le=MOST)]  # of reward
+Seed = Annotated[int, Field(ge=0, lt=LARGEST)]
+Betas = Annotated[  # of AdamW: what its two means keep of the past at each step
+    tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]], Field(strict=False)
+]  # YAML has lists
+
+
+class Declared(BaseModel):
+    """Base of everything declared in a file: unknown keys are errors, `true` is no number, numbers are finite, values
+    don't change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 reads 1e-3 as text, the words on, off, yes and no as booleans, and silently lets the last of two equal
-    keys win; all of it surprises, and DVC reads the same files otherwise, so none of it here."""
+    keys win; all of it surprises, and DVC reads the same files otherwise, so none of it here.
+
+    Nor what no file of a person's holds, and what is made of a file could not bear: nesting without end, a value that
+    stands in itself, aliases that multiply, a list as a key, half a character.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+        self._sizes: dict[int, int] = {}  # of composed nodes, with what their aliases stand for
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise yaml.MarkedYAMLError(problem=f"nested more than {DEEPEST} deep", problem_mark=mark)
+        is_alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is None:
+            return None
+        if is_alias and id(node) not in self._sizes:
+            raise yaml.MarkedYAMLError(problem="an alias of what it stands in itself", problem_mark=mark)
+        self._sizes[id(node)] = 1 + sum(self._sizes[id(part)] for part in _parts(node))
+        if self._sizes[id(node)] > MOST:
+            raise yaml.MarkedYAMLError(problem=f"more than {MOST} values, by its aliases", problem_mark=mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError, OverflowError):  # of PyYAML's converters, which have no words
+            kind = node.tag.rpartition(":")[2]
+            shown = reprlib.repr(node.value) if isinstance(node, yaml.ScalarNode) else "this"
+            raise yaml.MarkedYAMLError(problem=f"{shown} is no {kind}", problem_mark=node.start_mark) from None
+        if isinstance(value, str) and not is_encodable(value):
+            raise yaml.MarkedYAMLError(problem=f"{value!r} holds half a character", problem_mark=node.start_mark)
+        return value
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = int(super().construct_yaml_int(node))
+        if abs(value) >= LARGEST:
+            raise yaml.MarkedYAMLError(problem=f"{node.value} is out of range", problem_mark=node.start_mark)
+        return value
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        value = float(super().construct_yaml_float(node))
+        if not math.isfinite(value):
+            raise yaml.MarkedYAMLError(problem=f"{node.value} is no finite number", problem_mark=node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key_node, _ in node.value:
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key is one word", problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} stands here twice", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _parts(node: yaml.Node) -> Iterable[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return chain.from_iterable(node.value)
+    return node.value if isinstance(node, yaml.SequenceNode) else ()
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -158,6 +235,10 @@ def _explained(model: Any, detail: Any, elsewhere: Mapping[str, str]) -> str:
         tags = [tag.strip(" '") for tag in detail["ctx"]["expected_tags"].split(",")]
         return f"key '{key}.type': unknown type {detail['ctx']['tag']!r}; {nearest(detail['ctx']['tag'], tags)}"
     message = detail["msg"].removeprefix("Value error, ")
+    if not key and detail["type"].endswith("_type"):  # a file of another kind, or an empty one
+        return f"expected a {'list' if detail['type'] == 'list_type' else 'mapping of keys to values'}, this is " + (
+            "empty" if detail["input"] is None else f"{reprlib.repr(detail['input'])}"
+        )
     if not key:  # said of the file as a whole
         return message
     value = detail.get("input")

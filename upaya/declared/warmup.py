@@ -7,7 +7,7 @@ from pydantic import Field
 
 from upaya.declared.model import Optimiser, RateSchedule
 from upaya.declared.selection import Selection
-from upaya.declared.validation import Declared
+from upaya.declared.validation import Declared, Size
 
 
 class UntilScore(Declared):
@@ -17,8 +17,8 @@ class UntilScore(Declared):
     score: float = Field(gt=0, le=1, description="share of the regime's maximum")
     worst: float = Field(default=0.0, ge=0, le=1, description="that every single skill has to reach as well")
     every: int = Field(gt=0, description="steps between measurements")
-    questions: int = Field(gt=0)
-    samples: int = Field(gt=0)
+    questions: Size
+    samples: Size
 
     def is_reached(self, score: float, skills: Mapping[str, float]) -> bool:
         """Args: skills: of each, how often it was right."""
@@ -41,7 +41,7 @@ class Warmup(Declared):
     answers: Literal["right", "drawn"] = "right"
     consistent: float = Field(default=0.0, ge=0, lt=1, description="share of drawn items that a subject always has")
     max_steps: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
+    batch_size: Size
     tokens_per_micro_batch: int = Field(default=16384, gt=0)
     optimiser: Optimiser
     schedule: RateSchedule = RateSchedule(warm_up=20)

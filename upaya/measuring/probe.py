@@ -21,7 +21,7 @@ from upaya.declared.probe import Probe
 from upaya.declared.regimes import Regime
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
-from upaya.declared.validation import Declared, FileName, Name, load_keys
+from upaya.declared.validation import Declared, FileName, Name, Seed, load_keys
 from upaya.measuring.probe_report import over
 from upaya.measuring.setting import Setting
 from upaya.measuring.statistics import pass_at_k
@@ -42,7 +42,7 @@ AT_ONCE = 16  # questions whose completions are drawn side by side
 class Params(Declared):
     """Of params/curricula.yaml."""
 
-    seed: int = Field(ge=0)
+    seed: Seed
     model: FileName
     questions: Selection
     sampling: SamplingParams

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from upaya.declared.model import Lora, ModelFile
+from upaya.declared.validation import validated
 from upaya.errors import UserError
 from upaya.files import read_json
 
@@ -98,8 +99,8 @@ def _config(model: ModelFile) -> dict[str, Any]:
     if settings:
         return dict(settings)
     if model.path and (Path(model.path).expanduser() / "config.json").is_file():
-        config: dict[str, Any] = read_json(Path(model.path).expanduser() / "config.json")
-        return config
+        file = Path(model.path).expanduser() / "config.json"
+        return dict(validated(ModelFile, {"path": model.path, "shape": read_json(file)}, str(file)).shape or {})
     from transformers import AutoConfig
 
     try:

@@ -1,12 +1,10 @@
 """`upaya adopt --model FOLDER_OR_NAME`: a model that exists made the model of this checkout."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from upaya.corpus.answers import ANSWER, END_ANSWER, END_THINK, TAGS, THINK, Form
 from upaya.declared.curricula import Curricula, load_curricula
@@ -15,11 +13,13 @@ from upaya.declared.model import ModelFile, load_model_file
 from upaya.declared.questions import QuestionParams, TextSource
 from upaya.declared.validation import FileName, load_yaml, validated
 from upaya.errors import UserError
+from upaya.files import read_json
 from upaya.measuring.plan import GB, PROMPT_TOKENS, device_memory, gpu_memory, needs
 from upaya.measuring.shape import Shape, shape_of
 from upaya.operating.changing import changed, new, show, write
 from upaya.paths import CURRICULA, MODELS, NO_FILES, QUESTION_PARAMS
-from upaya.policy.model import Policy
+from upaya.policy.model import HUB_NAME, Policy, from_hub
+from upaya.policy.soundness import need_conversation, need_ends, need_model, need_weights_of_numbers, read_folder
 from upaya.rewards.regimes import load_regimes
 from upaya.terminal import console
 
@@ -46,14 +46,10 @@ def adopt_model(what: str, name: str, dry_run: bool) -> None:
         UserError: it is no causal model with a tokenizer, in the transformers layout. Nothing is changed then.
     """
     validated(FileName, name, "--name")
-    here = (Path(what) / "config.json").is_file()
-    if not here and (Path(what).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", what)):
-        raise UserError(f"{what}: no config.json there, and no model's name on the hub either (owner/name)")
-    config, tokenizer = _loaded(what)
-    origin = {"path": what} if here else {"hub": what, "revision": _commit(what)}
+    folder, origin, config, tokenizer = _found(what)
     model = _declared(origin, config, tokenizer, _form())
     shape = shape_of(model)
-    for line in _seen(what, config, tokenizer, shape):
+    for line in _seen(folder, config, tokenizer, shape):
         console.print(f"{name}: {line}", markup=False)
     file = MODELS / f"{name}.yaml"
     curricula = load_curricula(load_regimes())
@@ -77,16 +73,21 @@ def adopt_model(what: str, name: str, dry_run: bool) -> None:
         write(texts)
 
 
-def _loaded(what: str) -> tuple[Any, Any]:
-    try:
-        return AutoConfig.from_pretrained(what), AutoTokenizer.from_pretrained(what)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UserError(f"{what}: transformers does not take this for a model: {str(error).splitlines()[0]}") from None
-
-
-def _commit(hub: str) -> str:
-    """That of the hub whose files were just loaded: a snapshot's folder is named by it."""
-    return Path(str(try_to_load_from_cache(hub, "config.json"))).parent.name
+def _found(what: str) -> tuple[Path, dict[str, str], Any, Any]:
+    """Its folder, how params/models/ says where it is, its configuration and its tokenizer, all of them sound."""
+    folder = Path(what)
+    if (folder / "config.json").is_file():
+        origin = {"path": what}
+        config, tokenizer = read_folder(folder)
+    elif HUB_NAME.fullmatch(what) and not folder.exists():
+        config, tokenizer = from_hub(what, "main")
+        folder = Path(str(try_to_load_from_cache(what, "config.json"))).parent  # a snapshot, named by its commit
+        origin = {"hub": what, "revision": folder.name}
+    else:
+        raise UserError(f"{what}: no config.json there, and no model's name on the hub either (owner/name)")
+    need_weights_of_numbers(folder, need_model(f"{folder}: its config.json", config))
+    need_conversation(what, tokenizer, ASKED["tags"])
+    return folder, origin, config, tokenizer
 
 
 def _form() -> Form:
@@ -119,13 +120,10 @@ def _declared(origin: Mapping[str, str], config: Any, tokenizer: Any, form: Form
     return model
 
 
-def _seen(what: str, config: Any, tokenizer: Any, shape: Shape) -> list[str]:
-    if tokenizer.eos_token_id is None:
-        raise UserError(f"{what}: its tokenizer has no token that ends a text (eos_token)")
-    try:
-        ends = GenerationConfig.from_pretrained(what).eos_token_id
-    except OSError:  # it has none
-        ends = None
+def _seen(folder: Path, config: Any, tokenizer: Any, shape: Shape) -> list[str]:
+    declared = folder / "generation_config.json"
+    ends = read_json(declared).get("eos_token_id") if declared.is_file() else None
+    need_ends(str(folder), tokenizer, config, ends)
     ends = ends if isinstance(ends, list) else [tokenizer.eos_token_id if ends is None else ends]
     tags = [f"{tag} {len(tokenizer(tag, add_special_tokens=False)['input_ids'])}" for tag in TAGS]
     said = [

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from upaya.declared.model import Lora
 from upaya.errors import UserError
@@ -17,14 +16,12 @@ def linear_layers(model: torch.nn.Module) -> list[str]:
     return sorted(names)
 
 
-def need_targets(source: str, config: Any, lora: Lora) -> None:
-    """Raise UserError where a target names no linear layer of an architecture; no weights are made for this."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+def need_targets(source: str, model: Any, lora: Lora) -> None:
+    """Raise UserError where a target names no linear layer of a model, which may be one without memory."""
     known = linear_layers(model)
     for target in lora.targets if isinstance(lora.targets, list) else []:
         if target not in known:
             raise UserError(
-                f"{source}: lora.targets names {target!r}, no linear layer of this {config.model_type}; known: "
+                f"{source}: lora.targets names {target!r}, no linear layer of this {model.config.model_type}; known: "
                 f"{', '.join(known)}. Mend it in the model's file under params/models/."
             )

@@ -1,5 +1,6 @@
 """A policy: a causal language model with its tokenizer, in the transformers layout."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx2
+import huggingface_hub
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -14,9 +17,23 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from upaya.corpus.answers import END_THINK, THINK
 from upaya.declared.model import Handling
 from upaya.errors import UserError
+from upaya.files import read_json
 from upaya.policy.attention import attention
 from upaya.policy.device import device
 from upaya.policy.layers import need_targets
+from upaya.policy.soundness import (
+    first_line,
+    making,
+    need_conversation,
+    need_ends,
+    need_finite,
+    need_model,
+    need_weights_of_numbers,
+    read_folder,
+)
+
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # owner/name
+SECONDS_TO_REACH = 10.0  # the hub
 
 
 class Room(NamedTuple):
@@ -157,6 +174,7 @@ def load(
     """A policy from a folder in the transformers layout or from a hub name, where this process computes.
 
     Args:
+        source: a folder as a Path, of which no hub is ever asked; a hub's name, or a folder, as a str.
         handling: what params/models/ says of it; None for what fits any model, with a chat template where there is one.
         room: what its positions have to hold.
         revision: commit, tag or branch of a hub's repository.
@@ -165,15 +183,12 @@ def load(
         UserError: there is no such model, or it cannot do what is asked of it. Whatever the configuration and the
             tokenizer can tell is told before any weights are read.
     """
+    is_hubs = isinstance(source, str) and bool(HUB_NAME.fullmatch(source)) and not Path(source).is_dir()
     source, asked = str(source), handling or Handling()
-    looks_like_path = source.startswith((".", "/", "~")) or source.count("/") != 1
-    if looks_like_path and not Path(source).expanduser().is_dir():
+    folder = Path(source).expanduser()
+    if not is_hubs and not is_folder(folder):
         raise UserError(f"no model at {source!r}: no such folder. Give a folder with config.json and weights.")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        config = AutoConfig.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        raise UserError(_not_loaded(source, error)) from None
+    config, tokenizer = from_hub(source, revision) if is_hubs else read_folder(folder)
     policy = Policy(None, tokenizer, asked.system_prompt)  # type: ignore[arg-type]  # its weights come last
     if handling and asked.chat and not tokenizer.chat_template:
         raise UserError(
@@ -183,24 +198,32 @@ def load(
     if not asked.chat:
         tokenizer.chat_template = None
     _need_vocabulary(source, tokenizer, config)
+    generation = folder / "generation_config.json"
+    ends = read_json(generation) if generation.exists() else config.to_dict()
+    need_ends(source, tokenizer, config, ends.get("eos_token_id"))
+    empty = need_model(f"{source}: its config.json", config)
+    need_conversation(source, tokenizer, asked.system_prompt)
+    if not is_hubs:
+        need_weights_of_numbers(folder, empty)
     if room:
         _need_room(source, policy, config, room)
     if asked.lora:
-        need_targets(source, config, asked.lora)
+        need_targets(source, empty, asked.lora)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source,
+            source if is_hubs else folder,
             revision=revision,
+            local_files_only=not is_hubs,
             dtype=getattr(torch, asked.dtype),
             attn_implementation=asked.attention,
             output_loading_info=True,
         )
         model, loading = loaded
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, LookupError, TypeError, AttributeError, ImportError) as error:
         raise UserError(_not_loaded(source, error)) from None
     except RuntimeError as error:  # transformers' word for weights of other shapes
         raise UserError(
-            f"{source}: its weights are not those of the architecture in its config.json ({_first_line(error)}). Put "
+            f"{source}: its weights are not those of the architecture in its config.json ({first_line(error)}). Put "
             "config.json and weights of one model into the folder."
         ) from None
     strange = sorted([*loading["missing_keys"], *(str(key) for key in loading["mismatched_keys"])])
@@ -209,6 +232,7 @@ def load(
             f"{source}: its weights are not those of the architecture in its config.json: {len(strange)} are missing, "
             f"{strange[0]} the first of them. Put config.json and weights of one model into the folder."
         )
+    need_finite(source, model)
     policy.model = model.to(device())
     silence_padding(policy)
     if asked.gradient_checkpointing:
@@ -250,7 +274,7 @@ def _need_room(source: str, policy: Policy, config: Any, room: Room) -> None:
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     likely = sorted(room.prompts, key=len)[-50:]  # the longest in characters
     longest = max((len(policy.encode_prompt(prompt)) for prompt in likely), default=0)
-    if positions and longest + room.completion > positions:
+    if positions is not None and longest + room.completion > positions:
         raise UserError(
             f"{source} has {positions} positions (max_position_embeddings), but the longest prompt takes {longest} "
             f"tokens and a completion up to {room.completion}. Lower sampling.max_new_tokens in params/curricula.yaml "
@@ -258,16 +282,33 @@ def _need_room(source: str, policy: Policy, config: Any, room: Room) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def is_folder(path: Path) -> bool:
+    """Whether a path is one of a folder, and one at all."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # too long, or with a NUL in it
+        return False
+
+
+def from_hub(source: str, revision: str) -> tuple[Any, Any]:
+    """The configuration and the tokenizer of a hub's repository. A hub that cannot be reached is asked once."""
+    try:
+        if not isinstance(huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision), str):
+            url = huggingface_hub.hf_hub_url(source, "config.json", revision=revision)
+            huggingface_hub.get_hf_file_metadata(url, timeout=SECONDS_TO_REACH)
+    except (OSError, ValueError, httpx2.HTTPError) as error:
+        raise UserError(_not_loaded(source, error)) from None
+    with making(f"cannot load {source!r} from the hub"):
+        config = AutoConfig.from_pretrained(source, revision=revision)
+        return config, AutoTokenizer.from_pretrained(source, revision=revision)
 
 
 def _not_loaded(source: str, error: Exception) -> str:
     if Path(source).expanduser().is_dir():
-        return f"cannot load a model from {source}: {_first_line(error)}"
+        return f"cannot load a model from {source}: {first_line(error)}"
     name = source.split("/")[-1]
     return (
-        f"cannot load {source!r} from the hub: {_first_line(error)} Without network access: run "
+        f"cannot load {source!r} from the hub: {first_line(error)} Without network access: run "
         f"`hf download {source} --local-dir {name}` where there is some, bring that folder here as models/{name}, and "
         f"write `path: models/{name}` in place of `hub` in the model's file under params/models/."
     )

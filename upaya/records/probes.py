@@ -1,9 +1,9 @@
 """reports/probe/: what a policy could learn from, and which curriculum that recommends."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from upaya.declared.validation import Declared
 from upaya.files import write_json
@@ -64,6 +64,9 @@ class Recommendation(Declared):
     text: str
 
 
+Key = Annotated[int, Field(strict=False)]  # JSON has words as keys
+
+
 class Report(Declared):
     """What a probe found.
 
@@ -77,8 +80,8 @@ class Report(Declared):
     samples: int
     group_size: int
     format_rate: Estimate
-    pass_at: dict[int, Estimate]
-    dead: dict[str, dict[int, Dead]]
+    pass_at: dict[Key, Estimate]
+    dead: dict[str, dict[Key, Dead]]
     reach: Reach
     skills: dict[str, Skill]
     missing: list[str]

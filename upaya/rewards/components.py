@@ -4,15 +4,11 @@ Each says what it measures and how a policy can game it. Regimes (params/regimes
 dots is a function of the user's own: `components.mine.near_enough` is `near_enough` in components/mine.py.
 """
 
-import importlib
 import math
-import sys
 from collections import Counter
-from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from itertools import chain
-from pathlib import Path
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
@@ -27,7 +23,7 @@ from upaya.corpus.matching import as_written, comparable, is_exact, right_forms,
 from upaya.corpus.numerals import number
 from upaya.corpus.questions import Question
 from upaya.corpus.script import Converter
-from upaya.errors import UserError, nearest
+from upaya.errors import nearest
 from upaya.rewards.items import (
     ItemValue,
     equal_item,
@@ -38,8 +34,7 @@ from upaya.rewards.items import (
     said_items,
     shared_alternatives,
 )
-
-Component = Callable[[Completion, Question], float]
+from upaya.rewards.own import Component, own_component
 
 LISTS_AND_WORDS = ("term", "ordered_list", "set", "boolean")  # of which characters are compared as they are normalised
 NEARLY = 1e-6  # how far the nearest wrong number stays from right
@@ -227,43 +222,7 @@ def component(name: str) -> Component:
         return COMPONENTS[name]
     if "." not in name:
         raise ValueError(f"unknown component {name!r}; {nearest(name, COMPONENTS)}; one of your own has a dotted path")
-    return _own_component(name)
-
-
-@cache
-def _own_component(path: str) -> Component:
-    module_name, _, function_name = path.rpartition(".")
-    if str(Path.cwd()) not in sys.path:  # the console script starts without the project's folder
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module raises while it is imported
-        raise ValueError(f"component {path!r}: cannot import {module_name!r} ({_told(error)})") from None
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise ValueError(f"component {path!r}: {module_name} has no function {function_name!r}; "
-                         f"{nearest(function_name, known)}")  # fmt: skip
-
-    def checked(completion: Completion, question: Question) -> float:
-        try:
-            value = float(function(completion, question))
-        except Exception as error:  # whatever the user's function raises
-            raise UserError(f"component {path!r} failed on question {question.id!r}: {_told(error)}") from None
-        if not (math.isfinite(value) and 0 <= value <= 1):
-            raise UserError(f"component {path!r} gave {value} for question {question.id!r}; it must be in [0, 1]")
-        return value
-
-    return checked
-
-
-def _told(error: Exception) -> str:
-    """An exception in one line, with the place in the user's code where it arose."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    place = f", {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return own_component(name)
 
 
 @cache

@@ -92,7 +92,7 @@ def check(name: str, regime: Regime, where: str) -> str | None:
     for part in regime.components:
         try:
             component(part)
-        except ValueError as error:
+        except (ValueError, UserError) as error:
             raise UserError(f"{where}: key 'regimes.{name}.components': {error}") from None
     tied = ties(regime)
     if not tied:

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from upaya.corpus.answers import AnswerType, render
-from upaya.corpus.authored import Elements, Phrasing
+from upaya.corpus.authored import Elements, Phrasing, need_askable
 from upaya.declared.validation import Declared, Name, load_yaml
 from upaya.errors import UserError, nearest
 
@@ -68,6 +68,11 @@ class ExtractedFile(Declared):
     entries: list[Extracted]
 
     @model_validator(mode="after")
+    def wordings_ask_the_question(self) -> Self:
+        need_askable(self.kind, self.wordings, ["question"])
+        return self
+
+    @model_validator(mode="after")
     def one_answer_each(self) -> Self:
         for question, entries in by_question(self.kept).items():
             if len({compared(entry) for entry in entries}) > 1:
@@ -88,6 +93,11 @@ class GateTable(Elements):
     kind: Name
     phrasings: list[Phrasing] = Field(min_length=1)
     reviewed: dict[str, Review]
+
+    @model_validator(mode="after")
+    def phrasings_ask_gates_of_an_element(self) -> Self:
+        need_askable(self.kind, self.phrasings, ["element", "axes"])
+        return self
 
     @model_validator(mode="after")
     def every_gate_is_reviewed(self) -> Self:

@@ -1,11 +1,7 @@
 """Declared patterns as extractors, bounded in time."""
 
 import re
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 from upaya.corpus.answers import ANSWER_TYPES, Answer, AnswerType
 from upaya.corpus.authored import Phrasing
@@ -14,6 +10,7 @@ from upaya.corpus.extracting.reading import Finding
 from upaya.corpus.sources.rows import typed
 from upaya.declared.extracting import ExtractingParams, Pattern
 from upaya.errors import UserError, nearest
+from upaya.time_limit import Overtime, within
 
 SECONDS = 20.0  # that a pattern may take for one passage
 LISTS = ("ordered_list", "set")
@@ -38,8 +35,14 @@ def _kind(name: str, pattern: Pattern, where: str) -> Kind:
     expression = re.compile(pattern.pattern)
 
     def extractor(text: str) -> Iterator[Finding]:
-        with _within(SECONDS, f"{where}.pattern'"):
-            matches = list(expression.finditer(text))
+        try:
+            with within(SECONDS):
+                matches = list(expression.finditer(text))
+        except Overtime:
+            raise UserError(
+                f"{where}.pattern': takes more than {SECONDS:g} s for one passage; repetitions within repetitions, as "
+                "in (a+)+, do that: write what stands between two marks as [^…]{1,80}"
+            ) from None
         for match in matches:
             question, said = (match["question"] or "").strip(), (match["answer"] or "").strip()
             if question and said and (not pattern.answers or said in pattern.answers):
@@ -54,28 +57,3 @@ def _answer(said: str, pattern: Pattern, answer_type: AnswerType, where: str) ->
     if pattern.separator and isinstance(value, str):
         return typed([part.strip() for part in value.split(pattern.separator)], answer_type, where)
     return typed(value, answer_type, where)
-
-
-@contextmanager
-def _within(seconds: float, where: str) -> Iterator[None]:
-    """Raises UserError where what is inside takes longer: a pattern like (a+)+b takes ages for nothing.
-
-    Python looks for signals while it matches. Other threads than the main one get none: there nothing is bounded.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def over(number: int, frame: FrameType | None) -> None:
-        raise UserError(
-            f"{where}: takes more than {seconds:g} s for one passage; repetitions within repetitions, as in (a+)+, do "
-            "that: write what stands between two marks as [^…]{1,80}"
-        )
-
-    before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -9,11 +9,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from upaya.corpus.answers import TAGS
-from upaya.errors import UserError
 from upaya.policy.device import device
-from upaya.policy.model import (
-    Policy,
-)
+from upaya.policy.model import Policy
+from upaya.policy.soundness import making, need_model
 
 PAD, EOS, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
 
@@ -55,7 +53,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenize
 def from_config(architecture: dict[str, Any], tokenizer: Any, seed: int) -> Policy:
     """A model with random weights from a transformers configuration (`model_type` and its keys)."""
     settings = dict(architecture)
-    try:
+    with making("the model file's 'architecture' does not make a model"):
         config = AutoConfig.for_model(
             settings.pop("model_type"),
             vocab_size=len(tokenizer),
@@ -64,8 +62,7 @@ def from_config(architecture: dict[str, Any], tokenizer: Any, seed: int) -> Poli
             bos_token_id=None,
             **settings,
         )
+        need_model("the model file's 'architecture'", config)
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
-    except (ValueError, KeyError, TypeError, ImportError) as error:
-        raise UserError(f"the model file's 'architecture' does not make a model: {error}") from None
     return Policy(model.to(device()), tokenizer)
