@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -70,7 +70,7 @@ class Lora(Declared):
     rank: Size
     alpha: Size
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Literal["all-linear"] | list[str] = Field(
+    targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = Field(
         default="all-linear", description="names of modules (q_proj, …), or all linear layers but the head"
     )
 
