@@ -16,6 +16,7 @@ from upaya.errors import UserError
 from upaya.files import (
     fingerprint,
     need_child,
+    need_writable,
     remove_folder,
     replacing,
     sha256_file,
@@ -69,6 +70,7 @@ class Stage:
         self.fingerprint = fingerprint(self.hashes)
         self.work = WORK / name
         need_child(self.work, WORK)
+        need_writable(POLICIES)
         self.work.mkdir(parents=True, exist_ok=True)
         # Of several processes the first writes. Kept open, and with it held, until this one ends.
         self._lock = None if processes.rank() else hold(work_lock(name), f"{name} is being trained")
