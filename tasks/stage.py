@@ -111,7 +111,7 @@ class Stage:
                     shutil.copy(self.work / file, partial / file)
             if moments is not None:
                 save_file({name: part.contiguous() for name, part in moments.items()}, partial / MOMENTS_FILE)
-            hashes = {file.name: sha256_file(file) for file in sorted(partial.iterdir())}
+            hashes = {file.name: sha256_file(file) for file in sorted(partial.iterdir()) if file.is_file()}
             weights = {name: digest for name, digest in hashes.items() if name.endswith(".safetensors")}
             files = {name: digest for name, digest in hashes.items() if name not in weights}
             made_by = {"processes": processes.world(), "threads": torch.get_num_threads()}

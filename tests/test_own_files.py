@@ -256,7 +256,7 @@ def test_what_is_whole_is_read_as_it_was_written(made: Path) -> None:
     [
         (
             OSError(errno.EROFS, "Read-only file system", "policies/x"),
-            "policies/x: Read-only file system. Give whoever",
+            "policies/x cannot be written or read here: Read-only",
         ),
         (OSError(errno.ENAMETOOLONG, "File name too long", 300 * "a"), "a: File name too long. Give it a shorter name"),
         (OSError(errno.ELOOP, "Too many levels of symbolic links", "q"), "It links to itself"),

@@ -83,7 +83,8 @@ def _of_file(error: OSError) -> str:
             "and earlier outputs are untouched: free some space, or raise a limit on files (`ulimit -f`), and start "
             "again."
         )
-    return f"{str(where)[:LONGEST]}: {said}. {CURES.get(error.errno or 0, 'Look at what stands there')}."
+    cure = CURES.get(error.errno or 0, "Look at what stands there")
+    return f"{str(where)[:LONGEST]}{' cannot be written or read here' if cure is _RIGHTS else ''}: {said}. {cure}."
 
 
 @contextmanager
