@@ -10,7 +10,7 @@ from prefect.states import Failed, State
 from tasks.mending import SERVER, mended
 from tasks.prefect_ui import need_server
 from tasks.tree import ending_with
-from upaya.errors import UserError, in_words, shown_to_user
+from upaya.errors import in_words, shown_to_user
 from upaya.locks import hold
 from upaya.paths import FLOW_LOCK
 from upaya.terminal import console
@@ -23,7 +23,7 @@ def alone(work: Callable[[], State]) -> State:
             for message in mended():
                 console.print(message)
             return work()
-    except (UserError, OSError) as error:
+    except Exception as error:  # what nobody has words for goes on
         said = in_words(error)
         if said is None:
             raise

@@ -4,6 +4,7 @@ DVC decides what is current. Nothing here lists stages, and Prefect's own result
 of its own, `python -m tasks.repro ADDRESS`.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -98,7 +99,8 @@ def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
 
 def _took(address: str, seconds: float) -> None:
     """For `upaya plan`. A stage that was resumed took longer in all."""
-    write_json(TIMES, {**stage_seconds(), address: round(seconds, 1)})
+    with contextlib.suppress(UserError, OSError):  # nobody needs it: what could be built is built
+        write_json(TIMES, {**stage_seconds(), address: round(seconds, 1)})
 
 
 def stage_environment() -> dict[str, str]:

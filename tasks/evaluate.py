@@ -18,7 +18,7 @@ from upaya.declared.sampling import SamplingParams
 from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, FileName, Name, Seed, load_keys
 from upaya.errors import UserError, nearest
-from upaya.files import write_json, write_jsonl
+from upaya.files import need_writable, write_json, write_jsonl
 from upaya.measuring.curves import Curve, draw
 from upaya.measuring.evaluation import Evaluated, evaluate, summary
 from upaya.measuring.setting import Setting
@@ -62,6 +62,7 @@ def main(name: str) -> None:
     regimes = load_keys(REGIMES, Regimes).measured
     check_all(regimes)
     origin = verified(name)
+    need_writable(RESULTS / name)
     histories = histories_of(name)
     questions = read(QUESTIONS, params.evaluation.split, params.questions)
     policy = load(POLICIES / name, load_model_file(params.model))

@@ -16,6 +16,7 @@ from upaya.errors import UserError
 from upaya.files import (
     fingerprint,
     need_child,
+    need_writable,
     remove_folder,
     replacing,
     sha256_file,
@@ -69,6 +70,7 @@ class Stage:
         self.fingerprint = fingerprint(self.hashes)
         self.work = WORK / name
         need_child(self.work, WORK)
+        need_writable(POLICIES)
         self.work.mkdir(parents=True, exist_ok=True)
         # Of several processes the first writes. Kept open, and with it held, until this one ends.
         self._lock = None if processes.rank() else hold(work_lock(name), f"{name} is being trained")
@@ -109,7 +111,7 @@ class Stage:
                     shutil.copy(self.work / file, partial / file)
             if moments is not None:
                 save_file({name: part.contiguous() for name, part in moments.items()}, partial / MOMENTS_FILE)
-            hashes = {file.name: sha256_file(file) for file in sorted(partial.iterdir())}
+            hashes = {file.name: sha256_file(file) for file in sorted(partial.iterdir()) if file.is_file()}
             weights = {name: digest for name, digest in hashes.items() if name.endswith(".safetensors")}
             files = {name: digest for name, digest in hashes.items() if name not in weights}
             made_by = {"processes": processes.world(), "threads": torch.get_num_threads()}

@@ -1,13 +1,17 @@
 """Files that the stages wrote, damaged or in a strange state: whoever reads one says which, where and what makes it
 again, with exit code 1 and nothing changed."""
 
+import errno
 import json
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from own_files import write_all
 
 import tasks.arm
@@ -15,10 +19,11 @@ import tasks.evaluate
 import tasks.grpo
 import tasks.page
 from upaya.cli import app
-from upaya.errors import shown_to_user
+from upaya.errors import in_words, shown_to_user
 from upaya.records.evaluations import curve_of, details_of, samples_of
 from upaya.records.histories import histories_of, history_of, rollouts_of
 from upaya.records.policies import line_of, verified
+from upaya.training.steps.checkpoints import Checkpoints
 
 NAME = "lenient-strict"
 COMMANDS: dict[str, Callable[[], Any]] = {
@@ -244,3 +249,47 @@ def test_what_is_whole_is_read_as_it_was_written(made: Path) -> None:
         assert details_of(name) == json.loads((made / f"results/{name}/details.json").read_text())
     assert [len(history) for history in histories_of(NAME)] == [4, 4] and histories_of("warmup") == []
     assert len(rollouts_of(NAME)) == 2 and rollouts_of("warmup") == [] and len(curve_of(NAME)) == 6
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OSError(errno.EROFS, "Read-only file system", "policies/x"),
+            "policies/x cannot be written or read here: Read-only",
+        ),
+        (OSError(errno.ENAMETOOLONG, "File name too long", 300 * "a"), "a: File name too long. Give it a shorter name"),
+        (OSError(errno.ELOOP, "Too many levels of symbolic links", "q"), "It links to itself"),
+        (OSError(errno.EFBIG, "File too large"), "no disk space left (File too large)"),
+        (OSError(errno.EUCLEAN, "Structure needs cleaning", "q"), "q: Structure needs cleaning. Look at what stands"),
+        (sqlite3.OperationalError("disk I/O error"), "a database of DVC's or MLflow's (disk I/O error)"),
+    ],
+)
+def test_errors_of_the_system_are_said_in_words(error: Exception, words: str) -> None:
+    said = in_words(error)
+    assert said and words in said[0] and said[0].startswith("error: ") and said[1] == 1 and len(said[0]) < 500
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), OSError("of no file"), ConnectionResetError(104, "reset"), KeyError()]
+)
+def test_an_unknown_error_stays_one(error: Exception) -> None:
+    assert in_words(error) is None
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere, and tests run as root too
+    with pytest.raises(PermissionError, match="results"):
+        tasks.evaluate.main(NAME)
+
+
+@pytest.mark.parametrize("meta", ["null", "[]", "7", "{}", '{"own": "x"}', '{"own'])
+def test_a_damaged_checkpoint_is_left_for_the_one_before_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], meta: str
+) -> None:
+    checkpoints = Checkpoints(tmp_path, "made from this")
+    for step in (1, 2):
+        checkpoints.save(step, {"weight": torch.ones(2)}, {})
+    (tmp_path / "step-000002.json").write_text(meta)
+    latest = checkpoints.latest()
+    assert latest and latest.step == 1 and "step-000002.json is damaged" in capsys.readouterr().err

@@ -63,6 +63,12 @@ def in_words(error: BaseException) -> tuple[str, int] | None:
         return f"error: {_of_file(error)}", 1
     if isinstance(error, ValueError) and str(error).startswith("embedded null"):  # all that Python says of it
         return "error: the name of a file or folder holds a NUL character: take it out of params/ or the command", 1
+    if type(error).__module__ == "sqlite3":  # which this module does without too; its errors name no file
+        return (
+            f"error: a database of DVC's or MLflow's ({error}): the disk is full, a limit on files is reached (`ulimit "
+            "-f`), it cannot be written here, or it is damaged. Earlier outputs are untouched; `upaya doctor` looks at "
+            "both."
+        ), 1
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module does without
         return f"error: no memory left: {str(error).splitlines()[0]} {LESS_MEMORY}", 1
     return None
@@ -74,9 +80,11 @@ def _of_file(error: OSError) -> str:
     if error.errno in FULL:
         return (
             f"no disk space left{f' while writing {where}' if where else ''} ({said}). Nothing was left half-written "
-            "and earlier outputs are untouched: free some space and start again."
+            "and earlier outputs are untouched: free some space, or raise a limit on files (`ulimit -f`), and start "
+            "again."
         )
-    return f"{str(where)[:LONGEST]}: {said}. {CURES.get(error.errno or 0, 'Look at what stands there')}."
+    cure = CURES.get(error.errno or 0, "Look at what stands there")
+    return f"{str(where)[:LONGEST]}{' cannot be written or read here' if cure is _RIGHTS else ''}: {said}. {cure}."
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Files that are whole or absent: atomic writes, hashes, JSON and JSON lines."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -55,6 +56,13 @@ def replacing(path: Path, within: Path | None = None) -> Iterator[Path]:
         if number and type(error).__name__ == "SafetensorError":
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
         raise
+
+
+def need_writable(folder: Path) -> None:
+    """Raises OSError where nothing can be written into a folder: said before hours of work, not after them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def remove_folder(path: Path, within: Path) -> None:

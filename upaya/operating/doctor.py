@@ -14,7 +14,7 @@ import httpx
 import psutil
 
 from upaya.declared.curricula import load_curricula
-from upaya.errors import UserError
+from upaya.errors import UserError, in_words
 from upaya.paths import CURRICULA
 from upaya.rewards.regimes import load_regimes
 from upaya.terminal import console
@@ -47,8 +47,12 @@ def show() -> bool:
 def _safely(look: Callable[[], list[Finding]]) -> list[Finding]:
     try:
         return look()
-    except UserError as error:
-        return [Finding(f"{look.__name__.strip('_')}: {error}", "mend what the message names")]
+    except (UserError, OSError) as error:
+        said = in_words(error)
+        if said is None:
+            raise
+        what = said[0].removeprefix("error: ")
+        return [Finding(f"{look.__name__.strip('_')}: {what}", "mend what the message names")]
 
 
 def _versions() -> list[Finding]:

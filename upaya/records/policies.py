@@ -6,7 +6,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from upaya.declared.selection import Selection
-from upaya.declared.validation import FileName, Name, validated
+from upaya.declared.validation import Name, validated
 from upaya.errors import UserError
 from upaya.files import sha256_file
 from upaya.paths import ORIGIN, POLICIES
@@ -65,8 +65,8 @@ class Provenance(TypedDict):
     threads: int
     params: Params
     made_from: dict[str, str]
-    weights: Annotated[dict[FileName, Sha256], Field(min_length=1)]
-    files: dict[FileName, Sha256]
+    weights: Annotated[dict[str, Sha256], Field(min_length=1)]
+    files: dict[str, Sha256]
 
 
 def provenance(policy: str) -> Provenance:

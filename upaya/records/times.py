@@ -10,5 +10,5 @@ def stage_seconds() -> dict[str, float]:
     that runs begins it anew."""
     try:
         return read_file(TIMES, dict[str, float], "a flow")
-    except UserError:
+    except (UserError, OSError):
         return {}

@@ -22,6 +22,7 @@ PAUSE = 1.0  # seconds from one sending to the next: what came in between goes t
 LONGEST_PAUSE = 15.0  # between two tries while the store does not answer
 CLOSING_SECONDS = 60.0  # for what is left to send at the end, while the store takes it
 PATIENCE = 10.0  # for a store that does not answer at the end: it may just be starting again
+ASIDE = "(raised as a result of"  # SQLAlchemy's first line, where another says what is wrong
 STOPPING_SECONDS = 10.0  # who sends SIGTERM often kills half a minute later; the history holds what is not sent
 
 
@@ -113,7 +114,8 @@ def tell(told: Told) -> None:
 
 def reason(error: Exception) -> str:
     """What MLflow says, in a line, without the user and password of the address that it may quote."""
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(ASIDE)]
+    said = lines[0] if lines else type(error).__name__
     return re.sub(r"//[^/@\s]+@", "//", said)[:200]
 
 
