@@ -210,7 +210,7 @@ def test_a_model_of_the_hub_is_declared_by_its_name_and_commit(
     declared = load_model_file("mine")
     assert (declared.hub, declared.revision, declared.path) == ("owner/mine", commit, None)
     assert load_curricula(load_regimes()).model_files == str(NO_FILES) and "it fits" in capsys.readouterr().out
-    with pytest.raises(UserError, match="cannot load .owner/another. from the hub"):
+    with pytest.raises(UserError, match="cannot load 'owner/another' from the hub"):
         adopt_model("owner/another", "another", dry_run=False)
 
 
