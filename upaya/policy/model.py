@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from upaya.corpus.answers import END_THINK, THINK
 from upaya.declared.model import Handling
 from upaya.errors import UserError
+from upaya.policy.adapters import BASE, CONFIG, has_adapters, read_adapters, save_adapters
 from upaya.policy.attention import attention
 from upaya.policy.device import device
 from upaya.policy.layers import need_targets
@@ -128,9 +129,17 @@ class Policy:
         _, think, rest = text[text.rindex(mark) :].partition(THINK)
         return (think + rest).strip()
 
-    def save(self, folder: Path) -> None:
-        """Write model.safetensors, config and tokenizer into an existing folder."""
-        self.model.save_pretrained(folder)
+    def save(self, folder: Path, lies_in: Path | None = None) -> None:
+        """Write model.safetensors, config and tokenizer into an existing folder; where the model has adapters, these
+        beside the tokenizer, and the model without them, which it is afterwards, into a folder in it.
+
+        Args:
+            lies_in: where the folder will be, if not where it is written.
+        """
+        if has_adapters(self.model):
+            save_adapters(self.model, folder, lies_in or folder)
+        else:
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
@@ -171,7 +180,9 @@ def load(
         raise UserError(f"no model at {source!r}: no such folder. Give a folder with config.json and weights.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        config = AutoConfig.from_pretrained(source, revision=revision)
+        adapters = Path(source) if (Path(source) / CONFIG).is_file() else None
+        weights = str(adapters / BASE) if adapters else source
+        config = AutoConfig.from_pretrained(weights, revision=revision)
     except (OSError, ValueError) as error:
         raise UserError(_not_loaded(source, error)) from None
     policy = Policy(None, tokenizer, asked.system_prompt)  # type: ignore[arg-type]  # its weights come last
@@ -189,7 +200,7 @@ def load(
         need_targets(source, config, asked.lora)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source,
+            weights,
             revision=revision,
             dtype=getattr(torch, asked.dtype),
             attn_implementation=asked.attention,
@@ -210,6 +221,8 @@ def load(
             f"{strange[0]} the first of them. Put config.json and weights of one model into the folder."
         )
     policy.model = model.to(device())
+    if adapters:
+        read_adapters(policy.model, adapters)
     silence_padding(policy)
     if asked.gradient_checkpointing:
         checkpoint_layers(policy.model)
