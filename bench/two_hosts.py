@@ -34,7 +34,7 @@ ADDRESSES = ("10.213.0.1", "10.213.0.2")
 SHARED = Path("/mnt")  # where both hosts see the shared folder
 TOOLS = ("unshare", "nsenter", "ip", "mount", "sshd", "ssh", "ssh-keygen", "pdsh")
 LONG = 300.0  # seconds: of what hangs, not of what is slow
-DECLARED = line.SECONDS_UNHEARD + 2 * line.SECONDS_OF_GRACE + 10  # until a stage has ended whose node was cut off
+DECLARED = line.SECONDS_UNHEARD + 2 * line.SECONDS_OF_GRACE + 30  # until a stage has ended whose node was cut off
 # The first process of a host: it ends, and with it the host, when its input does.
 HOST = """
 set -e

@@ -24,6 +24,7 @@ from upaya.sampling.decoding import sample
 from upaya.training.completions.logprobs import completion_logprobs
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
 from upaya.training.steps.engine import Engine
+from upaya.training.steps.tensors import at_hand
 
 GOLD = "<think>眼界</think><answer>无见</answer>"
 
@@ -134,7 +135,7 @@ def test_bfloat16_weights_learn_what_they_cannot_show(tmp_path: Path) -> None:
     moved = [name for name, p in policy.model.named_parameters() if not torch.equal(p, before[name])]
     assert moved
     again = Engine(load(tmp_path / "model", Handling(dtype="bfloat16")), learning_rate=1e-4, max_grad_norm=1.0)
-    again.load_tensors(engine.tensors())
+    again.load_tensors(at_hand(engine.tensors()))
     assert all(torch.equal(again.masters[name], master) for name, master in engine.masters.items())
 
 
