@@ -32,6 +32,7 @@ from upaya.declared.model import Lora, ModelFile, load_model_file
 from upaya.errors import UserError, shown_to_user
 from upaya.measuring.plan import GB, OVERHEAD, Needs, needs
 from upaya.measuring.shape import shape_of
+from upaya.policy.adapters import add_lora
 from upaya.policy.model import Policy, checkpoint_layers, load, silence_padding
 from upaya.rewards.regimes import load_regimes
 from upaya.startup import start
@@ -39,7 +40,6 @@ from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
 from upaya.training.sft.warmup import warm_up
 from upaya.training.steps import processes
-from upaya.training.steps.adapters import add_lora
 from upaya.training.steps.run import Run
 
 BASE = Path("policies/base")

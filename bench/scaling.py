@@ -12,7 +12,6 @@ import json
 import os
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,11 +95,10 @@ def worker(zero: int) -> None:
 def measured(count: int, zero: int) -> dict[str, list[float]]:
     """Seconds of each part, per step, the first left out."""
     launch = Launch(processes=count, threads=1)
-    with tempfile.TemporaryDirectory() as folder:
-        found = subprocess.run(
-            launcher_command(launch, "--module", "bench.scaling", "--worker", str(zero)),
-            env=dict(os.environ) | worker_environment(launch, Path(folder)), capture_output=True, text=True,
-        )  # fmt: skip
+    found = subprocess.run(
+        launcher_command(launch, "--module", "bench.scaling", "--worker", str(zero)),
+        env=dict(os.environ) | worker_environment(launch), capture_output=True, text=True,
+    )  # fmt: skip
     lines = [line for line in found.stdout.splitlines() if line.startswith("SPENT ")]
     if not lines:
         raise UserError(f"the processes failed:\n{found.stdout[-2000:]}{found.stderr[-2000:]}")

@@ -14,13 +14,13 @@ from upaya.declared.validation import Declared, FileName, Name, Seed, load_keys
 from upaya.errors import UserError
 from upaya.measuring.slope import flat_ones, lenient_ones, slopes
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
+from upaya.policy.adapters import add_lora
 from upaya.policy.model import Room, load
 from upaya.records.histories import event_text
 from upaya.records.policies import Provenance, verified
 from upaya.rewards.regimes import check_all, need_full_marks
 from upaya.terminal import console
 from upaya.training.grpo.loop import GrpoSettings, train
-from upaya.training.steps.adapters import add_lora
 
 
 class Params(Declared):
@@ -71,7 +71,7 @@ def main(name: str) -> None:
     policy = load(POLICIES / declared.from_, model, room)
     say_what_is_too_long(name, policy, (*questions, *validation), sampling.max_new_tokens)
     if model.lora:
-        if declared.optimiser == "inherited":
+        if declared.optimiser == "inherited" and model.lora.merge:
             raise UserError(
                 f"{CURRICULA}: key 'policies.{name}.optimiser': the parent's adapters are merged into its weights, and "
                 "new ones have no optimiser's state to inherit; say `fresh`, or train all weights"
@@ -134,6 +134,7 @@ def main(name: str) -> None:
             "measured_under": {key: regime.digest for key, regime in scored.items()},
         },
         outcome.moments,
+        merge=model.lora is not None and model.lora.merge,
     )
     console.print(f"{name}: {folder} after {outcome.total_steps} of {grpo.budget} steps since the warm-up")
 

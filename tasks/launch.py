@@ -5,24 +5,19 @@ process or for ZeRO, that command starts the launcher, passes on what it is told
 process that failed first.
 """
 
-import contextlib
 import importlib.metadata
-import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
-import psutil
-
+from tasks.line import RESUMED, Exchange, Failure, Line
 from upaya.declared.curricula import Curricula
 from upaya.declared.launch import Launch
 from upaya.errors import UserError, in_words
@@ -31,8 +26,8 @@ from upaya.paths import CURRICULA
 from upaya.startup import start_as_declared
 from upaya.terminal import console
 
-LAUNCHED = "UPAYA_LAUNCHED"  # in the environment of a process that the launcher started: by whom
-SECONDS_BETWEEN_LOOKS = 1.0
+LAUNCHED = "UPAYA_LAUNCHED"  # in the environment of a process that the launcher started: where the stage answers
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(arguments: Sequence[str], curricula: Curricula, launch: Launch, main: Callable[[], None]) -> None:
@@ -71,6 +66,10 @@ def _need_means(launch: Launch) -> None:
                 f"{CURRICULA}: key 'launch.processes': {launch.processes} processes, but {launch.hostfile} has {slots} "
                 "slots; make them equal"
             )
+        if not shutil.which("pdsh"):
+            raise UserError(f"{CURRICULA}: key 'launch.hostfile': several nodes need pdsh, which is not installed here")
+        if len(str(Path.cwd()).split()) > 1:  # the launcher hands it to the nodes' shells as it is
+            raise UserError(f"{Path.cwd()}: with a hostfile the project's path must not have spaces; move the checkout")
         return
     import torch
 
@@ -99,37 +98,29 @@ def hosts(hostfile: Path) -> dict[str, int]:
 
 def _start(launch: Launch, arguments: Sequence[str]) -> int:
     """Run the program under the launcher; returns its exit code, once all its processes have ended."""
+    exchange, asked = Exchange(launch.processes, several_nodes=launch.hostfile is not None), list[int]()
+    before = {number: signal.signal(number, lambda number, frame: asked.append(number)) for number in SIGNALS}
     with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
+        own = {LAUNCHED: exchange.address, **worker_environment(launch)}
+        if launch.hostfile:  # the launcher takes to the other nodes what stands in this file
+            passed_on = Path(folder) / "environment"
+            passed_on.write_text("".join(f"{key}={value}\n" for key, value in own.items()))
+            own["DS_ENV_FILE"] = str(passed_on)
         # In a session of its own: Ctrl-C comes to this process only, which asks the others to stop one time, not twice.
         launcher = subprocess.Popen(
             launcher_command(launch, "--module", "tasks", *arguments),
-            env=dict(os.environ) | worker_environment(launch, Path(folder)),
+            env=dict(os.environ) | own,
             start_new_session=True,
         )
-
-        asked: list[int] = []
-
-        def pass_on(number: int, frame: FrameType | None) -> None:
-            asked.append(number)
-            workers = _workers(launcher.pid)
-            for process in workers:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
-            if not workers:
-                os.killpg(launcher.pid, number)
-
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         try:
-            code = launcher.wait()
+            code = exchange.attend(launcher, asked)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            for process in _workers(launcher.pid):
-                process.kill()
-        if code and asked and not list(Path(folder).glob("*.json")):
-            print("stopped before the first step. The same command starts again.", file=sys.stderr)
-            return 128 + asked[0]
-        return say_why(code, Path(folder), launch.processes) if code else 0
+    if asked and code and not any(failure.told for failure in exchange.failures):
+        print("stopped before the first step. The same command starts again.", file=sys.stderr)
+        return 128 + asked[0]
+    return say_why(code, exchange.failures, launch.processes)
 
 
 def launcher_command(launch: Launch, *program: str) -> list[str]:
@@ -142,39 +133,18 @@ def launcher_command(launch: Launch, *program: str) -> list[str]:
     return [*command, "--master_port", str(_free_port()), *program]
 
 
-def worker_environment(launch: Launch, errors: Path) -> dict[str, str]:
-    """What each process is told by its environment. Args: errors: the folder in which one that fails says why."""
-    cores = len(os.sched_getaffinity(0))
-    threads = launch.threads or max(1, cores // launch.processes)
+def worker_environment(launch: Launch) -> dict[str, str]:
+    """What each process is told by its environment."""
+    on_one_node = max(hosts(launch.hostfile).values()) if launch.hostfile else launch.processes
     own = {
-        "UPAYA_LAUNCHED": f"{socket.gethostname()}:{os.getpid()}:{errors}",
-        "OMP_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(launch.threads or max(1, len(os.sched_getaffinity(0)) // on_one_node)),
         "PYTHONWARNINGS": "ignore::FutureWarning",  # torch's to DeepSpeed
     }
     import torch
 
     if not torch.cuda.is_available():
         own["DS_ACCELERATOR"] = "cpu"
-    if launch.hostfile:  # the launcher takes to the other nodes what stands in this file
-        passed_on = errors / "environment"
-        passed_on.write_text("".join(f"{key}={value}\n" for key, value in own.items()))
-        own["DS_ENV_FILE"] = str(passed_on)
     return own
-
-
-def _workers(launcher: int) -> list[psutil.Process]:
-    """The stage's processes: below the launcher, those that were given a rank."""
-    workers = []
-    try:
-        for process in psutil.Process(launcher).children(recursive=True):
-            try:
-                if "RANK" in process.environ():
-                    workers.append(process)
-            except psutil.Error:
-                continue
-    except psutil.NoSuchProcess:
-        pass
-    return workers
 
 
 def _free_port() -> int:
@@ -183,34 +153,33 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def say_why(code: int, errors: Path, count: int) -> int:
-    """Show what the process that failed first said, for those after it say only that it is gone."""
-    told = sorted((json.loads(path.read_text()) for path in errors.glob("*.json")), key=lambda error: error["at"])
-    silent = sorted(set(range(count)) - {error["rank"] for error in told})
-    if not told or (silent and "by peer" in told[0]["message"]):
-        which = f"process {silent[0] + 1} of {count}" if told else f"one of {count} processes"
-        print(
-            f"error: {which} ended without a word (the launcher's exit code is {code}): it "
-            "may have been killed for want of memory; `upaya plan` says what the settings need. The same command goes "
-            "on from the last checkpoint.",
-            file=sys.stderr,
-        )
-        return 1
-    first = told[0]
-    own = "" if first["known"] else f"error: process {first['rank'] + 1} of {count} failed:\n"
-    print(f"{own}{first['message']}", file=sys.stderr)
-    return int(first["code"])
+def say_why(code: int, failures: Sequence[Failure], count: int) -> int:
+    """Show what went wrong first; returns the exit code. Those who say only that a peer is gone are not asked."""
+    if not failures:
+        if code:
+            print(
+                f"error: one of {count} processes ended without a word (the launcher's exit code is {code}). {RESUMED}",
+                file=sys.stderr,
+            )
+        return 1 if code else 0
+    first = next((failure for failure in failures if "by peer" not in failure.message), failures[0])
+    print(first.message, file=sys.stderr)
+    return first.code
 
 
 # --- in each of several processes -----------------------------------------------------------------------------------
 
 
 def _as_one_of_several(main: Callable[[], None]) -> None:
-    host, parent, folder = os.environ[LAUNCHED].split(":", 2)
     rank = int(os.environ["RANK"])
     console.quiet = rank > 0
-    if host == socket.gethostname():
-        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    try:
+        line = Line(os.environ[LAUNCHED], rank)
+    except OSError as error:
+        raise UserError(
+            f"process {rank + 1} on {socket.gethostname()}: the stage does not answer at {os.environ['MASTER_ADDR']} "
+            f"({error}). It has to be started on the first node of the hostfile, and the others have to reach its ports"
+        ) from None
     try:
         start_as_declared(int(os.environ["OMP_NUM_THREADS"]))
         from upaya.training.steps import processes
@@ -218,25 +187,10 @@ def _as_one_of_several(main: Callable[[], None]) -> None:
         processes.join()
         main()
         processes.leave()
+        line.say(ended=True)
     except Exception as error:
         said = in_words(error)
         message, code = said or (traceback.format_exc(), 1)
-        known = said is not None
-        told = {"rank": rank, "message": message, "code": code, "known": known, "at": time.monotonic()}
-        errors = Path(folder)
-        if errors.is_dir():
-            (errors / f"{rank}.json").write_text(json.dumps(told))
-        else:  # on another node
-            print(f"process {rank}: {message}", file=sys.stderr)
+        line.say(message=message, code=code, known=said is not None, ended=True)
         sys.stdout.flush()
         os._exit(code)  # at once: the others may be waiting for this one
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the stage that started it is gone: nobody would hear it any more."""
-    try:
-        while psutil.Process(parent).status() != psutil.STATUS_ZOMBIE:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-    except psutil.NoSuchProcess:
-        pass
-    os._exit(1)

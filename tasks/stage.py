@@ -36,12 +36,12 @@ from upaya.paths import (
     progress_file,
     work_lock,
 )
+from upaya.policy.adapters import merge_lora
 from upaya.policy.model import Policy
 from upaya.terminal import Progress, console
 from upaya.tracking.told import training
 from upaya.tracking.tracker import Tracker
 from upaya.training.steps import processes
-from upaya.training.steps.adapters import merge_lora
 from upaya.training.steps.run import Run
 
 LONGEST = 16  # completions, by characters, whose tokens are counted
@@ -89,29 +89,40 @@ class Stage:
         return Run(self.name, self.work, self.fingerprint, seed, on_record, zero, progress.resume)
 
     def publish(
-        self, policy: Policy, provenance: Mapping[str, Any], moments: Mapping[str, Tensor] | None = None
+        self,
+        policy: Policy,
+        provenance: Mapping[str, Any],
+        moments: Mapping[str, Tensor] | None = None,
+        *,
+        merge: bool = False,
     ) -> Path:
         """policies/<name>: weights, config, tokenizer, history, rollouts, policy.json, in one step; the work is done.
 
-        Adapters are merged into the weights. Of several processes the first writes.
+        Of several processes the first writes.
 
         Args:
+            merge: whether adapters are merged into the weights.
             moments: the optimiser's state, where children may inherit it.
         """
         folder = POLICIES / self.name
         if processes.rank():
             return folder
-        merge_lora(policy.model)
+        if merge:
+            merge_lora(policy.model)
         with replacing(folder, within=POLICIES) as partial:
             partial.mkdir(parents=True)
-            policy.save(partial)
+            policy.save(partial, folder)
             (partial / HISTORY).touch()
             for file in (HISTORY, ROLLOUTS):
                 if (self.work / file).exists():
                     shutil.copy(self.work / file, partial / file)
             if moments is not None:
                 save_file({name: part.contiguous() for name, part in moments.items()}, partial / MOMENTS_FILE)
-            hashes = {file.name: sha256_file(file) for file in sorted(partial.iterdir()) if file.is_file()}
+            hashes = {
+                file.relative_to(partial).as_posix(): sha256_file(file)
+                for file in sorted(partial.rglob("*"))
+                if file.is_file()
+            }
             weights = {name: digest for name, digest in hashes.items() if name.endswith(".safetensors")}
             files = {name: digest for name, digest in hashes.items() if name not in weights}
             made_by = {"processes": processes.world(), "threads": torch.get_num_threads()}

@@ -10,12 +10,12 @@ from upaya.declared.selection import Selection
 from upaya.declared.validation import Declared, FileName, Name, Seed, load_keys
 from upaya.declared.warmup import Warmup
 from upaya.paths import CURRICULA, POLICIES, QUESTIONS, REGIMES
+from upaya.policy.adapters import add_lora
 from upaya.policy.model import Room, load
 from upaya.records.policies import verified
 from upaya.rewards.regimes import check_all, need_full_marks
 from upaya.terminal import console
 from upaya.training.sft.warmup import warm_up
-from upaya.training.steps.adapters import add_lora
 
 
 class Params(Declared):
@@ -76,6 +76,7 @@ def main() -> None:
             "total_steps": 0,
             "generated_tokens": 0,
         },
+        merge=model.lora is not None and model.lora.merge,
     )
     short = ""
     if steps == warmup.max_steps and measured.get("score", 1.0) < warmup.until.score:  # unknown where nothing was left

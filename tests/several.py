@@ -18,6 +18,7 @@ from upaya.declared.model import Handling, Lora, Pretraining
 from upaya.declared.regimes import Regime
 from upaya.declared.sampling import SamplingParams
 from upaya.declared.warmup import Warmup
+from upaya.policy.adapters import add_lora, merge_lora
 from upaya.policy.model import Policy, load
 from upaya.startup import start as start_up
 from upaya.training.completions.logprobs import completion_logprobs
@@ -27,7 +28,6 @@ from upaya.training.sft.from_scratch import from_config, train_tokenizer
 from upaya.training.sft.pretraining import pretrain
 from upaya.training.sft.warmup import warm_up
 from upaya.training.steps import processes
-from upaya.training.steps.adapters import add_lora, merge_lora
 from upaya.training.steps.engine import engine_for
 from upaya.training.steps.run import Run
 

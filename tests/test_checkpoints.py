@@ -2,20 +2,28 @@
 
 import subprocess
 import sys
+import weakref
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from upaya.errors import UserError
 from upaya.training.steps.checkpoints import Checkpoints
 from upaya.training.steps.history import History
+from upaya.training.steps.tensors import Stored, Whole, write
+
+
+def whole(tensor: torch.Tensor) -> Whole:
+    return Whole(tensor.shape, lambda: tensor)
 
 
 def saved(folder: Path, *steps: int, fingerprint: str = "f") -> Checkpoints:
     checkpoints = Checkpoints(folder, fingerprint)
     for step in steps:
-        checkpoints.save(step, {"weights": torch.full((50,), float(step))}, {"seen": step})
+        checkpoints.save(step, {"weights": whole(torch.full((50,), float(step)))}, {"seen": step})
     return checkpoints
 
 
@@ -72,17 +80,42 @@ def test_one_made_from_something_else_is_not_resumed_and_does_not_crowd_out_new_
     assert found and found.step == 50
 
 
+def test_tensors_written_one_after_the_other_are_the_file_that_safetensors_writes(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    shapes: list[list[int]] = [[3, 5], [7], [], [2, 1, 4], [0], [50, 20]]
+    tensors = {f"model.{9 - i}.名": torch.randn(shape) for i, shape in enumerate(shapes)} | {"a": torch.randn(2, 2).T}
+    write(tmp_path / "ours", {name: whole(tensor) for name, tensor in tensors.items()})
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "theirs")
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    stored = Stored(tmp_path / "ours")
+    assert stored.keys() == tensors.keys() and "b" not in stored
+    assert all(torch.equal(stored[name], tensor) for name, tensor in tensors.items())
+
+
+def test_no_more_than_one_tensor_is_at_hand_at_a_time(tmp_path: Path) -> None:
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+
+    def gather(number: float) -> torch.Tensor:
+        assert len(alive) <= 1  # the one before, until it is replaced
+        alive.add(tensor := torch.full((100,), number))
+        return tensor
+
+    write(tmp_path / "file", {f"{i}": Whole([100], partial(gather, float(i))) for i in range(5)})
+    assert Stored(tmp_path / "file")["3"][0] == 3
+
+
 FULL = """
 import resource, signal, sys, torch
 from pathlib import Path
 from upaya.errors import UserError
 from upaya.training.steps.checkpoints import Checkpoints
 from upaya.training.steps.history import History
+from upaya.training.steps.tensors import Whole
 from upaya.errors import shown_to_user
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # files of so many bytes at most stand for a full disk
 with shown_to_user():
-    Checkpoints(Path(sys.argv[1]), "f").save(20, {"weights": torch.zeros(100_000)}, {})
+    Checkpoints(Path(sys.argv[1]), "f").save(20, {"weights": Whole([100_000], lambda: torch.zeros(100_000))}, {})
 """
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import re
 import signal
@@ -10,16 +9,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
-from conftest import LONG, activated, edit, run
+from conftest import LONG, ROOT, activated, edit, run
 from forked import Forked
 
 from tasks.__main__ import main
 from tasks.launch import hosts, say_why
+from tasks.line import Exchange, Failure
 from upaya.errors import UserError, shown_to_user
 
 DEEPSPEEDS_PORT = 29500  # its launcher's default, which others who use it take
@@ -111,22 +112,85 @@ def test_one_process_that_fails_ends_the_stage_with_its_own_error(project: Path,
     assert (project / "policies/lenient/model.safetensors").is_file()  # the former outputs
 
 
-def test_the_first_error_is_shown_and_a_process_that_was_killed_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def told(rank: int, at: float, message: str, known: bool) -> None:
-        error = {"rank": rank, "at": at, "message": message, "known": known, "code": 1}
-        (tmp_path / f"{rank}.json").write_text(json.dumps(error))
-
-    assert say_why(1, tmp_path, 3) == 1
+def test_the_first_error_is_shown_before_those_that_come_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert say_why(1, [], 3) == 1
     assert "one of 3 processes ended without a word" in capsys.readouterr().err
-    told(0, 2.0, "RuntimeError: Connection closed by peer", known=False)
-    told(2, 3.0, "RuntimeError: Connection closed by peer", known=False)
-    assert say_why(1, tmp_path, 3) == 1
-    assert "process 2 of 3 ended without a word" in capsys.readouterr().err
-    told(1, 1.0, "error: no disk space left", known=True)
-    assert say_why(1, tmp_path, 3) == 1
+    of_it = Failure("RuntimeError: Connection closed by peer", 1, known=False)
+    assert say_why(1, [of_it, Failure("error: no disk space left", 4, known=True), of_it], 3) == 4
     assert capsys.readouterr().err == "error: no disk space left\n"
+    assert say_why(1, [of_it, of_it], 3) == 1
+    assert capsys.readouterr().err == f"{of_it.message}\n"
+
+
+CALLER = """
+import signal, sys, time
+from tasks.line import Line
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7))
+line = Line(sys.argv[1], int(sys.argv[2]))
+if sys.argv[3] == "fail":
+    line.say(message="MemoryError: none", code=1, known=False, ended=True)
+elif sys.argv[3] == "end":
+    line.say(ended=True)
+else:
+    print("at work", flush=True)
+    time.sleep(300)
+"""
+
+
+def caller(exchange: Exchange, rank: int, does: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CALLER, exchange.address, str(rank), does],
+        env=activated(MASTER_ADDR="127.0.0.1", PYTHONPATH=str(ROOT)), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def launcher() -> Iterator[subprocess.Popen[bytes]]:
+    """What runs until it is killed, in place of DeepSpeed's launcher."""
+    with subprocess.Popen(["sleep", "300"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("does", ["fail", "killed", "silent"])
+def test_one_process_that_fails_ends_the_others(
+    launcher: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    monkeypatch.setattr("tasks.line.SECONDS_OF_GRACE", 0.5)
+    exchange = Exchange(2, several_nodes=False)
+    first, second = caller(exchange, 0, "work"), caller(exchange, 1, "fail" if does == "fail" else "work")
+    if does != "fail":
+        assert second.stdout and second.stdout.readline() == "at work\n"
+        second.send_signal(signal.SIGKILL if does == "killed" else signal.SIGSTOP)
+        if does == "silent":
+            monkeypatch.setattr("tasks.line.SECONDS_UNHEARD", 3.0)
+    assert exchange.attend(launcher, []) == -signal.SIGKILL
+    said = exchange.failures[0].message
+    assert "process 2 of 2" in said
+    expected = {"fail": "MemoryError", "killed": "ended without a word", "silent": "not been heard of for 3 s"}
+    assert expected[does] in said
+    assert first.wait(LONG) == -signal.SIGKILL
+    second.kill()
+    second.wait()
+
+
+def test_a_signal_comes_to_those_too_who_call_later_and_without_the_stage_nobody_stays(
+    launcher: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.line.SECONDS_OF_GRACE", 0.5)
+    exchange = Exchange(1, several_nodes=False)
+    exchange._ask(signal.SIGTERM)
+    late = caller(exchange, 0, "work")
+    exchange.attend(launcher, [])
+    assert late.wait(LONG) == 7
+    gone = Exchange(1, several_nodes=False)
+    alone = caller(gone, 0, "work")
+    assert alone.stdout and alone.stdout.readline() == "at work\n"
+    while not gone.came:
+        gone._look(0.1)
+    for line in list(gone._lines):
+        gone._forget(line)
+    assert alone.wait(LONG) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import real_models
@@ -17,12 +18,13 @@ from upaya.corpus.answers import parse
 from upaya.declared.model import Handling, Lora
 from upaya.declared.sampling import GREEDY, SamplingParams
 from upaya.errors import UserError
+from upaya.policy.adapters import add_lora, merge_lora
 from upaya.policy.model import Policy, Room, load
 from upaya.sampling.decoding import sample
 from upaya.training.completions.logprobs import completion_logprobs
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
-from upaya.training.steps.adapters import add_lora, merge_lora
 from upaya.training.steps.engine import Engine
+from upaya.training.steps.tensors import at_hand
 
 GOLD = "<think>眼界</think><answer>无见</answer>"
 
@@ -133,7 +135,7 @@ def test_bfloat16_weights_learn_what_they_cannot_show(tmp_path: Path) -> None:
     moved = [name for name, p in policy.model.named_parameters() if not torch.equal(p, before[name])]
     assert moved
     again = Engine(load(tmp_path / "model", Handling(dtype="bfloat16")), learning_rate=1e-4, max_grad_norm=1.0)
-    again.load_tensors(engine.tensors())
+    again.load_tensors(at_hand(engine.tensors()))
     assert all(torch.equal(again.masters[name], master) for name, master in engine.masters.items())
 
 
@@ -148,8 +150,11 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(folder: Path) ->
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_adapters_are_trained_alone_and_merged_on_export(folder: Path, tmp_path: Path, checkpointing: bool) -> None:
+def test_adapters_are_trained_alone_and_published(
+    folder: Path, tmp_path: Path, checkpointing: bool, merge: bool
+) -> None:
     policy = load(folder, Handling(gradient_checkpointing=checkpointing))
     plain = load(folder, Handling())
     add_lora(policy.model, Lora(rank=4, alpha=8), seed=1)
@@ -166,14 +171,65 @@ def test_adapters_are_trained_alone_and_merged_on_export(folder: Path, tmp_path:
     policy.model.eval()
     adapted = logprobs_of(policy, prompt, tokens).detach()
     drawn = sample(policy, [prompt], 2, SamplingParams(max_new_tokens=5), seed=1, step=0, prompt_indices=[0])
-    merge_lora(policy.model)
+    if merge:
+        merge_lora(policy.model)
     policy.save(tmp_path)
     reloaded = load(tmp_path, Handling())
-    assert set(load_file(tmp_path / "model.safetensors")) == set(load_file(folder / "model.safetensors"))
+    weights = tmp_path / "model.safetensors" if merge else tmp_path / "base/model.safetensors"
+    assert set(load_file(weights)) == set(load_file(folder / "model.safetensors"))
     assert torch.allclose(adapted, logprobs_of(reloaded, prompt, tokens), atol=1e-4)
     assert (adapted.sum() - logprobs_of(plain, prompt, tokens).sum()).item() > 1
     again = sample(reloaded, [prompt], 2, SamplingParams(max_new_tokens=5), seed=1, step=0, prompt_indices=[0])
     assert torch.equal(drawn.tokens_PGT, again.tokens_PGT)
+
+
+def test_a_policy_with_adapters_is_published_as_it_was_trained(folder: Path, tmp_path: Path) -> None:
+    policy = load(folder, Handling(dtype="bfloat16"))
+    lora = Lora(rank=4, alpha=8, dropout=0.5)
+    add_lora(policy.model, lora, seed=1)
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=1e-2)
+    policy.model.eval()
+    prompt, tokens = policy.encode_prompt("眼界？"), policy.encode_completion(GOLD)
+    trained = logprobs_of(policy, prompt, tokens).detach()
+    adapters = {name: p.clone() for name, p in policy.model.named_parameters() if "lora_" in name}
+    policy.save(tmp_path)
+    published = load(tmp_path, Handling(dtype="bfloat16"))
+    assert torch.equal(logprobs_of(published, prompt, tokens), trained)
+    ids, real = torch.tensor([prompt]), len(policy.tokenizer)  # beyond it lies padding, which `load` silences
+    ours, theirs, plain = (
+        model(ids).logits[..., :real].float()
+        for model in (
+            published.model,
+            AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16),  # peft's layout; adapters in bfloat16
+            AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.bfloat16),
+        )
+    )
+    assert (ours - theirs).norm() < 0.3 * (ours - plain).norm()  # what is between them is bfloat16
+    add_lora(published.model, lora, seed=2)  # the next stage goes on with the same
+    trainable = {name: p for name, p in published.model.named_parameters() if p.requires_grad}
+    assert trainable.keys() == adapters.keys()
+    assert all(torch.equal(p, adapters[name]) and p.dtype == torch.float32 for name, p in trainable.items())
+    with pytest.raises(UserError, match="published with adapters of rank 4"):
+        add_lora(published.model, Lora(rank=8, alpha=8, dropout=0.5), seed=2)
+    (tmp_path / "again").mkdir()
+    published.save(tmp_path / "again")
+    for file in ("adapter_model.safetensors", "base/model.safetensors"):
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / file).read_bytes()
+
+
+def test_merging_rounds_once(folder: Path) -> None:
+    policy = load(folder, Handling(dtype="bfloat16"))
+    name = "model.layers.0.mlp.up_proj"
+    before: torch.Tensor = policy.model.get_submodule(name).weight.detach().float()
+    add_lora(policy.model, Lora(rank=4, alpha=8), seed=1)
+    adapter: Any = policy.model.get_submodule(name)
+    torch.nn.init.normal_(adapter.lora_B["default"].weight, std=1e-2)
+    update = adapter.get_delta_weight("default").detach()
+    merge_lora(policy.model)
+    assert torch.equal(policy.model.get_submodule(name).weight, (before + update).bfloat16())
 
 
 # --- what is refused, before any weights are read where that is possible ----------------------------------------------

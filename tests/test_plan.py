@@ -13,10 +13,10 @@ from upaya.declared.model import Lora, ModelFile
 from upaya.errors import UserError
 from upaya.measuring.plan import GB, Needs, device_memory, needs, warn_where_it_cannot_fit
 from upaya.measuring.shape import FAMILIES, _built, shape_of
+from upaya.policy.adapters import add_lora
 from upaya.policy.model import Policy, load
 from upaya.rewards.regimes import load_regimes
 from upaya.training.completions.logprobs import completion_logprobs
-from upaya.training.steps.adapters import add_lora
 from upaya.training.steps.engine import Engine
 
 ROOT = Path(__file__).parents[1]

@@ -33,7 +33,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     launch = Launch(processes=2, threads=1)
     found = subprocess.run(
         launcher_command(launch, str(Path(several.__file__)), str(folder)),
-        env=activated(PYTHONPATH=str(Path(several.__file__).parents[1]), **worker_environment(launch, folder)),
+        env=activated(PYTHONPATH=str(Path(several.__file__).parents[1]), **worker_environment(launch)),
         capture_output=True, text=True,
     )  # fmt: skip
     assert found.returncode == 0, found.stdout + found.stderr

@@ -73,6 +73,11 @@ class Lora(Declared):
     targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = Field(
         default="all-linear", description="names of modules (q_proj, …), or all linear layers but the head"
     )
+    merge: bool = Field(
+        default=False,
+        description="publish policies with the adapters merged into their weights, and begin the next stage with new "
+        "ones; else the next stage goes on with the same. In bfloat16 a merged policy is not quite the trained one",
+    )
 
 
 class Handling(Declared):

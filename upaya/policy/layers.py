@@ -9,10 +9,10 @@ from upaya.errors import UserError
 
 
 def linear_layers(model: torch.nn.Module) -> list[str]:
-    """The names of the linear layers within the decoder's layers: all but the head."""
+    """The names of the linear layers within the decoder's layers: all but the head, and what is an adapter's own."""
     head = model.get_output_embeddings()  # type: ignore[operator]
-    names = {name.rpartition(".")[2] for name, module in model.named_modules()
-             if isinstance(module, torch.nn.Linear) and module is not head}  # fmt: skip
+    names = {name.removesuffix(".base_layer").rpartition(".")[2] for name, module in model.named_modules()
+             if isinstance(module, torch.nn.Linear) and module is not head and "lora_" not in name}  # fmt: skip
     return sorted(names)
 
 

@@ -18,6 +18,7 @@ from upaya.corpus.answers import END_THINK, THINK
 from upaya.declared.model import Handling
 from upaya.errors import UserError
 from upaya.files import read_json
+from upaya.policy.adapters import BASE, CONFIG, has_adapters, read_adapters, save_adapters
 from upaya.policy.attention import attention
 from upaya.policy.device import device
 from upaya.policy.layers import need_targets
@@ -145,9 +146,17 @@ class Policy:
         _, think, rest = text[text.rindex(mark) :].partition(THINK)
         return (think + rest).strip()
 
-    def save(self, folder: Path) -> None:
-        """Write model.safetensors, config and tokenizer into an existing folder."""
-        self.model.save_pretrained(folder)
+    def save(self, folder: Path, lies_in: Path | None = None) -> None:
+        """Write model.safetensors, config and tokenizer into an existing folder; where the model has adapters, these
+        beside the tokenizer, and the model without them, which it is afterwards, into a folder in it.
+
+        Args:
+            lies_in: where the folder will be, if not where it is written.
+        """
+        if has_adapters(self.model):
+            save_adapters(self.model, folder, lies_in or folder)
+        else:
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
@@ -188,7 +197,9 @@ def load(
     folder = Path(source).expanduser()
     if not is_hubs and not is_folder(folder):
         raise UserError(f"no model at {source!r}: no such folder. Give a folder with config.json and weights.")
-    config, tokenizer = from_hub(source, revision) if is_hubs else read_folder(folder)
+    adapters = folder if not is_hubs and (folder / CONFIG).is_file() else None
+    weights = folder / BASE if adapters else folder
+    config, tokenizer = from_hub(source, revision) if is_hubs else read_folder(folder, weights)
     policy = Policy(None, tokenizer, asked.system_prompt)  # type: ignore[arg-type]  # its weights come last
     if handling and asked.chat and not tokenizer.chat_template:
         raise UserError(
@@ -198,20 +209,20 @@ def load(
     if not asked.chat:
         tokenizer.chat_template = None
     _need_vocabulary(source, tokenizer, config)
-    generation = folder / "generation_config.json"
+    generation = weights / "generation_config.json"
     ends = read_json(generation) if generation.exists() else config.to_dict()
     need_ends(source, tokenizer, config, ends.get("eos_token_id"))
     empty = need_model(f"{source}: its config.json", config)
     need_conversation(source, tokenizer, asked.system_prompt)
     if not is_hubs:
-        need_weights_of_numbers(folder, empty)
+        need_weights_of_numbers(weights, empty)
     if room:
         _need_room(source, policy, config, room)
     if asked.lora:
         need_targets(source, empty, asked.lora)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source if is_hubs else folder,
+            source if is_hubs else weights,
             revision=revision,
             local_files_only=not is_hubs,
             dtype=getattr(torch, asked.dtype),
@@ -234,6 +245,8 @@ def load(
         )
     need_finite(source, model)
     policy.model = model.to(device())
+    if adapters:
+        read_adapters(policy.model, adapters)
     silence_padding(policy)
     if asked.gradient_checkpointing:
         checkpoint_layers(policy.model)

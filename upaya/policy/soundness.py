@@ -41,16 +41,20 @@ def making(where: str) -> Iterator[None]:
         raise UserError(f"{where}: {first_line(error)}") from None
 
 
-def read_folder(folder: Path) -> tuple[Any, Any]:
+def read_folder(folder: Path, model: Path | None = None) -> tuple[Any, Any]:
     """The configuration and the tokenizer of a folder in the transformers layout; nothing but the folder is asked.
+
+    Args:
+        model: where in it the configuration and the weights are, if not beside the tokenizer.
 
     Raises UserError for a folder that is none, or holds none of them.
     """
-    for name in SETTINGS:
-        if (folder / name).exists() and not isinstance(read_json(folder / name), dict):
-            raise UserError(f"{folder / name}: expected a JSON object of settings")
+    model = model or folder
+    for file in (place / name for place in {folder, model} for name in SETTINGS):
+        if file.exists() and not isinstance(read_json(file), dict):
+            raise UserError(f"{file}: expected a JSON object of settings")
     with making(f"cannot load a model from {folder}"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(model, local_files_only=True)
         return config, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 

@@ -90,7 +90,7 @@ def verified(policy: str) -> Provenance:
     another of its files, are not those that policy.json tells of."""
     origin, folder = provenance(policy), POLICIES / policy
     told = {**origin["files"], **origin["weights"]}
-    for name in sorted({*told, *(file.name for file in folder.glob(WEIGHTS))}):
+    for name in sorted({*told, *(file.relative_to(folder).as_posix() for file in folder.rglob(WEIGHTS))}):
         file = folder / name
         if not file.is_file() or sha256_file(file) != told.get(name):
             raise UserError(

@@ -43,6 +43,7 @@ from upaya.training.steps.checkpoints import Checkpoints
 from upaya.training.steps.engine import OPTIMISER, engine_for
 from upaya.training.steps.interruption import stoppable
 from upaya.training.steps.run import Run
+from upaya.training.steps.tensors import at_hand
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class GrpoSettings:
 @dataclass(frozen=True)
 class Outcome:
     """Where a stage ended: steps and tokens since the warm-up, what made it hand over (None: the budget's end), and the
-    optimiser's state by name, whole, where it is to be kept."""
+    optimiser's state by name, whole, where it is to be kept (of several processes the first has it)."""
 
     total_steps: int
     generated_tokens: int
@@ -162,7 +163,8 @@ class _Loop:
         self.rollouts.close()
         moments = None
         if settings.keep_moments:
-            moments = {name: part for name, part in self.engine.tensors().items() if name.startswith(OPTIMISER)}
+            parts = {name: part for name, part in self.engine.tensors().items() if name.startswith(OPTIMISER)}
+            moments = at_hand(parts)
         self.engine.finish()
         return Outcome(self.step, self.tokens, self.handover, moments)
 
@@ -276,7 +278,7 @@ class _Loop:
         self.rollouts.resume(checkpoint.state["rollouts"] if checkpoint else None)
         if checkpoint is None:
             if self.settings.moments:
-                self.engine.load_tensors({**self.engine.tensors(), **self.settings.moments})
+                self.engine.load_tensors(self.settings.moments)
             return False
         state = checkpoint.state
         self.engine.load_tensors(checkpoint.tensors)

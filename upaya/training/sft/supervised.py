@@ -41,6 +41,7 @@ def train_supervised(policy: Policy, engine: Engine, plan: Plan, run: Run) -> in
         step, stopped = checkpoint.step, checkpoint.state["stopped"]
         run.on_resumed(step)
     history.resume(checkpoint.state["history"] if checkpoint else None)
+    del checkpoint  # its file stays open with it, and keeps its place on the disk when later ones have replaced it
     with stoppable() as request:
         while step < plan.max_steps and not stopped:
             record = {"step": step + 1, **_step(policy, engine, plan, step, run.name)}

@@ -1,11 +1,11 @@
 """Checkpoints that are whole or absent, checksummed, and bound to the inputs they were made from."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from upaya.declared.validation import validated
@@ -13,13 +13,14 @@ from upaya.errors import UserError
 from upaya.files import fingerprint as fingerprint_of
 from upaya.files import read_json, replacing, sha256_file, write_json
 from upaya.training.steps import processes
+from upaya.training.steps.tensors import Stored, Whole, write
 
 KEPT = 2
 
 
 class Checkpoint(NamedTuple):
     step: int
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     state: dict[str, Any]
 
 
@@ -34,17 +35,20 @@ class Checkpoints:
         self.folder = folder
         self.fingerprint = fingerprint
 
-    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    def save(self, step: int, tensors: Mapping[str, Whole], state: dict[str, Any]) -> None:
         """Write a checkpoint; of several processes the first does, and the others wait for it."""
+        weights = (self.folder / f"step-{step:06d}").with_suffix(".safetensors")
+        if processes.rank():
+            write(weights, tensors)
+        else:
+            with replacing(weights) as partial:
+                write(partial, tensors)
         with processes.first_alone():
             if processes.rank() == 0:
-                self._save(step, tensors, state)
+                self._save(step, weights, state)
 
-    def _save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        name = self.folder / f"step-{step:06d}"
-        weights = name.with_suffix(".safetensors")
-        with replacing(weights) as partial:
-            save_file({key: value.contiguous() for key, value in tensors.items()}, partial)
+    def _save(self, step: int, weights: Path, state: dict[str, Any]) -> None:
+        name = weights.with_suffix("")
         meta = {"fingerprint": self.fingerprint, "step": step, "sha256": sha256_file(weights), "state": state}
         write_json(name.with_suffix(".json"), {**meta, "own": fingerprint_of(meta)})
         for old in sorted(self.folder.glob("step-*.json"))[:-KEPT]:
@@ -75,7 +79,7 @@ class Checkpoints:
                 if meta["fingerprint"] == self.fingerprint:
                     if sha256_file(weights) != meta["sha256"]:
                         raise UserError("its weights' checksum differs")
-                    return Checkpoint(meta["step"], load_file(weights), meta["state"])
+                    return Checkpoint(meta["step"], Stored(weights), meta["state"])
                 _say(f"checkpoint {path} was made from other inputs or parameters: removed")
             except (UserError, FileNotFoundError, SafetensorError) as error:
                 _say(f"checkpoint {path} is damaged ({error}): removed, the one before it is taken")

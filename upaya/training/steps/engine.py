@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn import Parameter
 from upaya.errors import UserError
 from upaya.policy.model import Policy
 from upaya.training.steps import processes
+from upaya.training.steps.tensors import Whole
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 OPTIMISER = "optimiser."  # what the names of its state begin with
@@ -96,24 +98,25 @@ class Engine:
     def finish(self) -> None:
         """Leave the policy as a plain one, whole in every process. The engine is of no use afterwards."""
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Whole]:
         """Trained weights and optimiser state by name, whole: what a checkpoint holds, however many processes there are
-        and whatever they share out. All processes call it."""
-        tensors = {f"model.{name}": master.detach() for name, master in self.masters.items()}
+        and whatever they share out."""
+        tensors = {f"model.{name}": _at_hand(master.detach()) for name, master in self.masters.items()}
         for name, master in self.masters.items():
             for key, value in self.optimiser.state.get(master, {}).items():
-                tensors[f"optimiser.{key}.{name}"] = value
+                tensors[f"{OPTIMISER}{key}.{name}"] = _at_hand(value)
         return tensors
 
     @torch.no_grad()
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take a checkpoint's weights and optimiser state."""
+        """Take a checkpoint's weights and optimiser state, or what there is of them."""
         for name, master in self.masters.items():
-            master.copy_(tensors[f"model.{name}"])
+            if f"model.{name}" in tensors:
+                master.copy_(tensors[f"model.{name}"])
             state = {
-                key: tensors[f"optimiser.{key}.{name}"].clone().to(master.device)
+                key: tensors[f"{OPTIMISER}{key}.{name}"].clone().to(master.device)
                 for key in ("step", *MOMENTS)
-                if f"optimiser.{key}.{name}" in tensors
+                if f"{OPTIMISER}{key}.{name}" in tensors
             }
             if state:
                 self.optimiser.state[master] = state
@@ -201,32 +204,33 @@ class ZeroEngine(Engine):
             self.policy.model = self.twin.model
         self.deepspeed.destroy()
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Whole]:
         from deepspeed import utils
 
         states = self.deepspeed.optimizer.optimizer.state
         tensors = {}
         for name, parameter in self.trained.items():
             shape = getattr(parameter, "ds_shape", parameter.shape)  # stage 3 leaves a parameter empty
-            tensors[f"model.{name}"] = utils.safe_get_full_fp32_param(parameter).view(shape)
+            tensors[f"model.{name}"] = Whole(shape, partial(utils.safe_get_full_fp32_param, parameter))
             if states:
-                tensors[f"optimiser.step.{name}"] = states[self._flat()[0]]["step"].clone()
+                tensors[f"{OPTIMISER}step.{name}"] = _at_hand(states[self._flat()[0]]["step"])
                 for key in MOMENTS:
-                    tensors[f"optimiser.{key}.{name}"] = utils.safe_get_full_optimizer_state(parameter, key).view(shape)
-        return {key: value.detach() for key, value in tensors.items()}
+                    gather = partial(utils.safe_get_full_optimizer_state, parameter, key)
+                    tensors[f"{OPTIMISER}{key}.{name}"] = Whole(shape, gather)
+        return tensors
 
     @torch.no_grad()
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        steps = [value for key, value in tensors.items() if key.startswith("optimiser.step.")]
-        if steps:
+        step = next((tensors[key] for key in tensors if key.startswith(f"{OPTIMISER}step.")), None)
+        if step is not None:
             for flat in self._flat():
                 moments = {key: torch.zeros_like(flat) for key in MOMENTS}
-                self.deepspeed.optimizer.optimizer.state[flat] = {"step": steps[0].clone(), **moments}
+                self.deepspeed.optimizer.optimizer.state[flat] = {"step": step.clone(), **moments}
             if self.stage < 3:
                 self.deepspeed.optimizer._lazy_init_hp_params_optimizer_state()
         for name, parameter in self.trained.items():
             for key in (None, *MOMENTS):
-                saved = f"optimiser.{key}.{name}" if key else f"model.{name}"
+                saved = f"{OPTIMISER}{key}.{name}" if key else f"model.{name}"
                 if saved in tensors:
                     self._set(parameter, tensors[saved].to(parameter.device), key)
 
@@ -264,6 +268,10 @@ class ZeroEngine(Engine):
 def engine_for(policy: Policy, zero: int, **settings: Any) -> Engine:
     """The engine for a ZeRO stage; 0 is plain data parallelism."""
     return ZeroEngine(policy, zero, **settings) if zero else Engine(policy, **settings)
+
+
+def _at_hand(tensor: Tensor) -> Whole:
+    return Whole(tensor.shape, lambda: tensor)
 
 
 def _gradient(parameter: Tensor) -> Tensor:
