@@ -55,6 +55,8 @@ cat
 
 def why_not() -> str | None:
     """Why this machine cannot have two hosts; None where it can."""
+    if Path(sys.prefix).resolve().is_relative_to("/tmp"):
+        return "the environment is in /tmp, of which each host has its own"
     if os.geteuid():
         return "two hosts on one machine take root, for network namespaces"
     missing = [tool for tool in TOOLS if not _path_of(tool)]

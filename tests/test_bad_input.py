@@ -187,7 +187,7 @@ def test_a_model_path_that_does_not_exist(project: Path) -> None:
     assert process.wait() == 1 and "write `model_files: ./nowhere`" in process.said(), process.said()
     edit(project / "params/curricula.yaml", "model_files", value="./nowhere")
     process = Forked(project, "pretrain")
-    assert process.wait() == 1 and "no model at './nowhere'" in process.said(), process.said()
+    assert process.wait() == 1 and "no model at 'nowhere'" in process.said(), process.said()
 
 
 def test_a_program_of_its_own_says_the_same_and_ends_with_1(unbuilt: Path) -> None:

@@ -219,7 +219,7 @@ EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     # The holes that there were.
     "what SFT teaches": (
         replaced("upaya/corpus/questions.py", "return gold_completion(", "return '' + gold_completion("),
-        {"convert"} | TRAINED | SCORED,
+        {"convert"} | TRAINED | SCORED | ARMS | PAGES,
     ),
     "default of Grpo.iterations": (replaced("upaya/declared/grpo.py", "default=1, gt=0", "default=2, gt=0"), POLICIES),
     "default of Grpo.betas": (replaced("upaya/declared/grpo.py", "(0.9, 0.95)", "(0.9, 0.99)"), POLICIES),
@@ -242,7 +242,7 @@ EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     # Further ones.
     "another opencc": (declared("params/libraries.yaml", "opencc", value="1.5.0"), {"convert"} | SCORED),
     "another tokenizers": (declared("params/libraries.yaml", "tokenizers", value="0.24.0"), {"pretrain"}),
-    "another peft": (declared("params/libraries.yaml", "peft", value="0.22.0"), TRAINED),
+    "another peft": (declared("params/libraries.yaml", "peft", value="0.22.0"), TRAINED | EVALUATED | PROBED),
     "another matplotlib": (
         declared("params/libraries.yaml", "matplotlib", value="3.12.0"),
         EVALUATED | COMPARED | PAGES,

@@ -183,7 +183,7 @@ def probe(policy: str = typer.Argument(help="a policy's name, or a folder or hub
     from upaya.measuring.probe_report import show
     from upaya.records.probes import report_path
 
-    known = (POLICIES / policy).is_dir()
+    known = Path(policy).name == policy and (POLICIES / policy).is_dir()
     report = probe_declared(policy, None if known else policy)
     show(report)
     path = report_path(policy if known else Path(policy).name)
