@@ -54,7 +54,7 @@ compare: setup
 	@python -m flows.curriculum compare
 
 test: check
-	pytest -n 2 --dist loadgroup --no-loadscope-reorder -m training
+	pytest -n 3 --dist loadgroup --no-loadscope-reorder -m training
 
 check: setup
 	ruff format --check .

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import LONG, activated, copy_project, edit, run
+from conftest import LONG, activated, edit, run
 from forked import Forked, stage
 
-from bench.interruption import disturbed, tree
 from upaya.locks import hold
 from upaya.paths import FLOW_LOCK
 from upaya.training.steps import processes
@@ -157,21 +156,3 @@ def test_a_changed_parameter_does_not_resume_an_old_checkpoint(project: Path) ->
     edit(project / "params/curricula.yaml", "warmup", "optimiser", "learning_rate", value=2e-3)
     said = stage(project, "warmup")
     assert "made from other inputs or parameters: removed" in said and "starts over" in said
-
-
-def test_a_second_pipeline_killed_at_any_level_leaves_nobody_and_ends_in_the_same_bytes(
-    built: Path, tmp_path: Path
-) -> None:
-    """From nothing, by the flow. bench/interruption.py does it with the default curriculum and many kills."""
-    again = copy_project(tmp_path)
-    (again / ".dvc/tmp").mkdir()
-    (again / ".dvc/tmp/rwlock").touch()  # as a DVC leaves it that was killed at the wrong moment
-    seed = random.randrange(10**6)
-    command = [sys.executable, "-m", "flows.curriculum", "lenient"]
-    env = activated(PREFECT_HOME=str(tmp_path / "prefect"))
-    for each in disturbed(again, command, env, kills=3, seed=seed, most=4.0):
-        assert not each.left, f"{each}, of seed {seed}"
-    assert not tree(again)
-    first, second = contents(built), contents(again)
-    assert second == {name: first[name] for name in second}, f"killed at moments of seed {seed}"
-    assert {"results/lenient/metrics.json", "policies/lenient/model.safetensors"} <= second.keys()

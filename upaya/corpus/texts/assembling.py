@@ -227,8 +227,7 @@ def _passages_of_one(fascicle: Fascicle, last: dict[str, Order], faults: Faults)
             if len(pieces) < len(block.pieces):
                 lines = lines.between(first.start, last_piece.start + len(last_piece.text))
             text = "".join([piece.text for piece in pieces]).rstrip(BETWEEN_VERSES + " ")
-            # Not validated: that would take longer than all the rest, and who reads a passage validates it.
-            yield Passage.model_construct(
+            yield Passage(
                 text=text, fascicle=fascicle.number, place=lines.places[0], lines=lines,
                 source=f"{fascicle.file}:{first.row}", verse=block.kind == "verse", heading=heading,
             )  # fmt: skip

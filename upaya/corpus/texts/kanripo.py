@@ -142,7 +142,7 @@ class _File:
         text = "".join(texts)
         if self.title in text and any(map(self.title_row.fullmatch, texts)):
             return 0
-        self._add(text, len(texts), map(len, texts[:-1]))
+        self._add(text, len(texts), map(len, texts[:-1]), apart=False)  # no space stands beside Chinese
         self.row += len(texts)
         if match["last"]:
             self._turn(match, 1)
@@ -151,14 +151,14 @@ class _File:
             self.line += len(texts)
         return match.end()
 
-    def _add(self, text: str, count: int = 1, lengths: Iterable[int] = ()) -> None:
-        """A piece of the block, of so many printed lines from this one, and the lengths of all but the last."""
+    def _add(self, text: str, count: int = 1, lengths: Iterable[int] = (), apart: bool = True) -> None:
+        """A piece of the block, of so many printed lines from this one; `lengths` and `apart` as the block has them."""
         assert self.page
         number, column = self.page
         end = self.line + count
         numbers = _TWO_DIGITS[self.line : end] if end <= 100 else [f"{line:02d}" for line in range(self.line, end)]
         prefix, first, last = self.prefix, (number, column, self.line), (number, column, end - 1)
-        self.block.add(text, [prefix + line for line in numbers], self.row, first, last, lengths)
+        self.block.add(text, [prefix + line for line in numbers], self.row, first, last, lengths, apart)
 
     def _one_row(self, at: int) -> int:
         end = self.text.index("\n", at)
