@@ -215,7 +215,7 @@ def walk(folder: Path, name: str, zero: int) -> list[str]:
         What was seen, in lines. Raises UserError where something else was.
     """
     project, seen = folder / name, []
-    _declare(project, zero)
+    declare(project, zero)
 
     def see(what: str, begun: float) -> None:
         seen.append(f"ZeRO {zero}: {what} ({time.monotonic() - begun:.0f} s)")
@@ -283,7 +283,7 @@ def _need(true: bool, otherwise: str) -> None:
         raise UserError(f"it was expected that {otherwise}" if "\n" not in otherwise[:80] else otherwise)
 
 
-def _declare(project: Path, zero: int) -> None:
+def declare(project: Path, zero: int, steps: int = 40) -> None:
     """The hostfile in its shipped form, a launch over it, and settings of a minute."""
     (project / "params/launch/two.hostfile").write_text("".join(f"{name} slots=1\n" for name in NAMES))
     launch = {"processes": 2, "zero": zero, "threads": 1, "hostfile": "params/launch/two.hostfile"}
@@ -294,10 +294,10 @@ def _declare(project: Path, zero: int) -> None:
     said["sampling"]["max_new_tokens"] = 24
     said["warmup"] |= {"max_steps": 4, "batch_size": 4}
     said["warmup"]["until"] |= {"every": 2, "questions": 4, "samples": 2}
-    said["grpo"] |= {"budget": 40, "prompts": 4, "group_size": 4, "checkpoint_every": 3}
+    said["grpo"] |= {"budget": steps, "prompts": 4, "group_size": 4, "checkpoint_every": 3}
     said["grpo"]["dead_groups"] = {"type": "drop"}  # every step is an update
     said["grpo"]["validation"] = {"every": 5, "questions": 4}
-    said["policies"]["lenient"]["max_steps"] = 40
+    said["policies"]["lenient"]["max_steps"] = steps
     path.write_text(yaml.safe_dump(said, allow_unicode=True, sort_keys=False))
 
 
