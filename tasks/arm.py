@@ -16,5 +16,6 @@ class Params(Declared):
 
 
 def main(name: str) -> None:
+    course = Course.of(name, GROUPS)  # both or neither: what is damaged is found before anything is written
     write_arm(name, load_keys(CURRICULA, Params).questions)
-    Course.of(name, GROUPS).write()
+    course.write()

@@ -22,6 +22,7 @@ from upaya.files import (
     sha256_file,
     sha256_tree,
     write_json,
+    write_text,
 )
 from upaya.locks import hold
 from upaya.paths import (
@@ -32,6 +33,8 @@ from upaya.paths import (
     PIPELINE,
     POLICIES,
     ROLLOUTS,
+    THROUGHPUT,
+    TIMED,
     WORK,
     progress_file,
     work_lock,
@@ -71,6 +74,7 @@ class Stage:
         self.work = WORK / name
         need_child(self.work, WORK)
         need_writable(POLICIES)
+        need_writable(THROUGHPUT)
         self.work.mkdir(parents=True, exist_ok=True)
         # Of several processes the first writes. Kept open, and with it held, until this one ends.
         self._lock = None if processes.rank() else hold(work_lock(name), f"{name} is being trained")
@@ -98,7 +102,7 @@ class Stage:
     ) -> Path:
         """policies/<name>: weights, config, tokenizer, history, rollouts, policy.json, in one step; the work is done.
 
-        Of several processes the first writes.
+        Where its time went stands in reports/throughput/<name>.jsonl. Of several processes the first writes.
 
         Args:
             merge: whether adapters are merged into the weights.
@@ -109,6 +113,8 @@ class Stage:
             return folder
         if merge:
             merge_lora(policy.model)
+        timed = self.work / TIMED
+        write_text(THROUGHPUT / f"{self.name}.jsonl", timed.read_text() if timed.is_file() else "")
         with replacing(folder, within=POLICIES) as partial:
             partial.mkdir(parents=True)
             policy.save(partial, folder)

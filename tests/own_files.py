@@ -54,6 +54,12 @@ def history(name: str, first: int) -> list[dict[str, Any]]:
     return [{"event": "switch", "step": first, "from": "lenient", "to": "strict", **why}, *steps]
 
 
+def throughput(name: str) -> list[dict[str, Any]]:
+    first = STEPS * max(0, list(LINE).index(name) - 2)
+    spent = {"seconds": {"update": 0.5, "rest": 0.25}, "tokens": {"update": 8}}
+    return [{"step": number, **spent} for number in range(first + 1, first + STEPS + 1)]
+
+
 def write_policy(name: str, folder: Path) -> None:
     first = STEPS * max(0, list(LINE).index(name) - 2)
     write_text(folder / "model.safetensors", name)
@@ -112,6 +118,7 @@ def write_all(project: Path) -> None:
         (project / "policies" / name).mkdir(parents=True)
         write_policy(name, project / "policies" / name)
         write_results(project / "results" / name, name)
+        write_jsonl(project / f"reports/throughput/{name}.jsonl", throughput(name))
     for split in ("train", "validation", "test"):
         write_jsonl(project / f"questions/{split}.jsonl", [{**QUESTION, "id": f"q{n}", "split": split} for n in (1, 2)])
     write_json(project / "questions/report.json", {"baselines": {"of set": {"most frequent answer": 0.25}}})

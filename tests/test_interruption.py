@@ -1,5 +1,6 @@
 """A pipeline that is killed anywhere and started again ends in the same bytes as one that never was."""
 
+import json
 import os
 import random
 import re
@@ -111,6 +112,12 @@ def test_killed_at_random_moments_and_started_again_ends_in_the_same_bytes(
         process.kill()
     stage(project, *words(name))
     assert of(name, contents(project)) == of(name, contents(built)), f"killed at moments of seed {seed}"
+    timed, whole = (folder / f"reports/throughput/{name}.jsonl" for folder in (project, built))
+    assert steps_of(timed) == steps_of(whole), "each step once"
+
+
+def steps_of(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
 
 
 KILLED_BEFORE_PUBLICATION = """

@@ -44,6 +44,7 @@ POLICY, PARENT = "policies/lenient-strict/policy.json", "policies/lenient/policy
 HISTORY, ROLLOUTS = "policies/lenient/history.jsonl", "policies/lenient/rollouts.jsonl"
 DETAILS, SAMPLES, CURVE = (f"results/{NAME}/{file}" for file in ("details.json", "samples.jsonl", "curve.csv"))
 ARMS, TEST, REPORT = "reports/compare/arms.json", "questions/test.jsonl", "questions/report.json"
+THROUGHPUT = "reports/throughput/lenient.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,9 @@ DAMAGED = [
     (HISTORY, key("event", "party", 4), ["show", "track", "page"], "line 4: Input tag 'party'"),
     (HISTORY, put("[]\n"), ["show", "track", "page", "evaluate"], "line 1: Input should be an object"),
     (HISTORY, put(""), ["show", "track", "page", "evaluate"], "it ends with step 0"),
+    (THROUGHPUT, key("seconds.update", "long", 2), ["track", "page", "arm"], "line 2: key 'seconds.update'"),
+    (THROUGHPUT, key("tokens.thought", 8, 1), ["track", "page", "arm"], "line 1: key 'tokens"),
+    (THROUGHPUT, put("{"), ["track", "page", "arm"], "line 1: not JSON"),
     (HISTORY, lines(lambda all: all[:2]), ["show", "page"], "line 2: it ends with step 2"),
     (HISTORY, lines(lambda all: [all[0], *all]), ["show", "evaluate"], "line 2: key 'step': it is 1, and 2 is due"),
     (HISTORY, lines(lambda all: [all[1], all[0], *all[2:]]), ["show"], "line 1: key 'step': it is 2, and 1 is due"),
@@ -181,7 +185,7 @@ DAMAGED = [
         "policies/lenient/model.safetensors is not what",
     ),
 ]
-MADE_BY = {"questions": "dvc repro convert", "reports": "make compare"}
+MADE_BY = {"questions": "dvc repro convert", "reports/compare": "make compare"}
 
 
 @pytest.mark.parametrize(
@@ -193,9 +197,8 @@ def test_what_is_damaged_is_named_with_what_makes_it_again(
 ) -> None:
     damage(made / path)
     said = refused(command)
-    place = Path(path).parts[0]
     assert message in said and path.removesuffix("policy.json") in said, said
-    maker = MADE_BY.get(place, "python -m flows.curriculum ")
+    maker = next((made for place, made in MADE_BY.items() if path.startswith(place)), "python -m flows.curriculum ")
     assert maker in said, said
 
 
@@ -205,6 +208,7 @@ STRANGE = [
     (HISTORY, folder, ["show", "track", "page", "evaluate"]),
     (HISTORY, looped, ["show", "track", "page"]),
     (ROLLOUTS, folder, ["show --dead", "page"]),
+    (THROUGHPUT, folder, ["track", "page", "arm"]),
     (DETAILS, folder, ["show", "track", "page", "arm"]),
     (SAMPLES, looped, ["track", "page", "arm"]),
     (CURVE, folder, ["arm"]),

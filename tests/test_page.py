@@ -190,6 +190,15 @@ def test_it_opens_from_a_file_at_every_width(
     assert (brightness(words) > brightness(paper)) == dark, "a figure's words are legible on its ground"
 
 
+@in_browser
+def test_where_the_time_went_is_said_of_every_stage(built: Path, tab: Callable[[], Page]) -> None:
+    page = opened(tab, built / "reports/pages/lenient-strict.html")
+    title = "Array.from(document.querySelectorAll('h3')).find(each => each.textContent == 'Where the time went')"
+    cells = f"{title}.nextElementSibling.nextElementSibling.querySelectorAll('tbody th')"
+    stages = page.value(f"Array.from({cells}).map(cell => cell.textContent)")
+    assert stages == ["base", "warmup", "lenient", "lenient-strict"]
+
+
 def brightness(colour: str) -> float:
     return sum(float(part) for part in re.findall(r"[\d.]+", colour)[:3])
 

@@ -22,6 +22,7 @@ DATA_POINTER = Path("data.dvc")  # where `data` comes from, and its hash
 QUESTIONS = Path("questions")
 POLICIES = Path("policies")
 ORIGIN, HISTORY, ROLLOUTS = "policy.json", "history.jsonl", "rollouts.jsonl"  # in a policy's folder
+TIMED = "throughput.jsonl"  # in a stage's work folder
 RESULTS = Path("results")
 ARMS = Path("reports/arms")
 COURSES = Path("reports/courses")
@@ -30,6 +31,7 @@ AUDIT = Path("reports/audit")
 COMPARISON = Path("reports/compare")
 PROBE = Path("reports/probe")
 SEEDS = Path("reports/seeds")
+THROUGHPUT = Path("reports/throughput")  # a file for each policy
 
 FLOW_LOCK = Path(".upaya/flow.lock")  # held by the flow that builds in this checkout
 TIMES = Path(".upaya/times.json")  # seconds that each stage took when a flow last ran it

@@ -19,6 +19,7 @@ from upaya.records.evaluations import Details, details_of, greedy_of
 from upaya.records.histories import Fate, event_text, histories_of, rollouts_of
 from upaya.records.policies import START, line_of, provenance
 from upaya.records.reading import read_file, written
+from upaya.records.throughput import Part, rates, throughput_of
 
 POINTS = 400  # of a curve: more cannot be told apart on a screen
 DIGITS = 4
@@ -30,6 +31,15 @@ COLUMNS = (
 BEFORE = "warmup"
 
 
+class Took(Declared):
+    """Where a stage's time went: seconds of all its steps, and by part the share and the tokens that went through it in
+    a second of it."""
+
+    seconds: float
+    share: dict[Part, float]
+    tokens_per_second: dict[Part, float]
+
+
 class Stage(Declared):
     """One policy of the line, from base on.
 
@@ -37,6 +47,7 @@ class Stage(Declared):
         steps: of its own.
         declared: its own keys in params/curricula.yaml, flat; none of base and warm-up. reward: those of its regime.
         made_from: what is hashed → hash. weights: file → SHA-256.
+        took: None where that is not known, or no step was taken.
     """
 
     name: str
@@ -46,6 +57,7 @@ class Stage(Declared):
     reward: dict[str, Any]
     made_from: dict[str, str]
     weights: dict[str, str]
+    took: Took | None
 
 
 class Answered(Declared):
@@ -198,7 +210,16 @@ def _stage(name: str) -> Stage:
         reward=_flat(params.get("reward", {})) if origin["regime"] else {},
         made_from=origin["made_from"],
         weights=origin["weights"],
+        took=_took(name),
     )
+
+
+def _took(name: str) -> Took | None:
+    lines = throughput_of(name)
+    if not lines:
+        return None
+    seconds = sum(sum(line["seconds"].values()) for line in lines)
+    return Took(seconds=seconds, **rates(lines))
 
 
 def _flat(declared: Any, prefix: str = "") -> dict[str, Any]:

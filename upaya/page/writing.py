@@ -14,6 +14,7 @@ from upaya.colours import colour
 from upaya.files import read_text, write_text
 from upaya.page.course import Course, Shown
 from upaya.page.figures import of_one, of_several
+from upaya.records.throughput import PARTS
 
 HERE = Path(__file__).parent
 
@@ -41,6 +42,7 @@ def write_page(courses: Sequence[Course], known: Sequence[str], rebuild: str, pa
         cheaply={group: found for course in reversed(ordered) for group, found in course.cheaply.items()},
         stages=_stages(ordered),
         regimes=_regimes(ordered),
+        parts=PARTS,
         rebuild=rebuild,
         style=read_text(HERE / "page.css"),
         program=read_text(HERE / "page.js"),

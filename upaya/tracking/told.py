@@ -16,6 +16,7 @@ from upaya.records.evaluations import details_of, samples_of
 from upaya.records.histories import event_text, history_of
 from upaya.records.policies import START, Provenance, line_of, provenance
 from upaya.records.probes import probe_of
+from upaya.records.throughput import throughput_of, timed
 
 CURRICULUM, STAGE, REPORT = "curriculum", "stage", "report"
 TABLE_ROWS = 200
@@ -56,7 +57,8 @@ class Told:
         name: what people call it.
         key: what it is made from; a run with another key is another run.
         kind: a curriculum from the warm-up to its end, one stage of it, or a report.
-        records: lines of history.jsonl in their order, with the steps that they have on the run's axis.
+        records: lines of history.jsonl in their order, with the steps that they have on the run's axis; with each step
+            where its time went.
         final: numbers at the end, at `final_step`.
         tables: file name → rows.
         figures: pictures, by path.
@@ -109,7 +111,7 @@ def training(
         kind=CURRICULUM if is_whole else STAGE,
         params={**_of_ancestors(before), **flat_params(params)},
         tags={"policy": name, "dvc.stage_hash": key, **({"dvc.experiment": experiment} if experiment else {}), **tags},
-        records=[record for each in before for record in history_of(each)],
+        records=[record for each in before for record in _records(each)],
         datasets=[("training", QUESTIONS / "train.jsonl")],
         stages=[_stage(each) for each in line] if is_whole else [],
     )
@@ -119,7 +121,7 @@ def built(name: str, asked: bool = False) -> Told:
     """A policy that is built, with its evaluation where there is one. Args: asked: for it by its name."""
     origin = provenance(name)
     told = training(name, origin["parent"], origin["params"], made_from(origin), _tags(origin), asked)
-    told.records += history_of(name)
+    told.records += _records(name)
     told.final_step = origin["total_steps"] or origin["steps"]
     told.weights = origin["weights"]
     told.tags |= {"dvc.out": digest} if (digest := locked(name)) else {}
@@ -161,8 +163,12 @@ def _stage(name: str) -> Told:
         kind=STAGE,
         params=flat_params(origin["params"]),
         tags={"policy": name, "dvc.stage_hash": made_from(origin), **_tags(origin)},
-        records=history_of(name),
+        records=_records(name),
     )
+
+
+def _records(name: str) -> list[dict[str, Any]]:
+    return timed(history_of(name), throughput_of(name))
 
 
 def _tags(origin: Provenance) -> dict[str, str]:

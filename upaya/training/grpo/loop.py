@@ -127,6 +127,7 @@ class _Loop:
             policy, run.zero, learning_rate=settings.learning_rate, max_grad_norm=grpo.max_grad_norm, betas=grpo.betas
         )
         self.checkpoints, self.history, self.rollouts = run.checkpoints(), run.history(), run.rollouts()
+        self.throughput = run.throughput()
         self.statistics = RunningStatistics(reach(settings.until, grpo.alarm))
         self.health = Health(grpo.alarm)
         self.draw = Draw(grpo.sampler, len(questions), run.seed, settings.first_step * grpo.prompts)
@@ -161,6 +162,7 @@ class _Loop:
                     request.stop(f"{self.run.name} is saved at step {self.step}")
         self.history.close()
         self.rollouts.close()
+        self.throughput.file.close()
         moments = None
         if settings.keep_moments:
             parts = {name: part for name, part in self.engine.tensors().items() if name.startswith(OPTIMISER)}
@@ -174,7 +176,8 @@ class _Loop:
         events = [self.rewarding.event] if self.rewarding.event else []
         updating = self.batch.is_ready or self.step == self.settings.last_step
         if updating:
-            record["update"] = self._update()
+            with self.throughput.part("update"):
+                record["update"] = self._update()
             for group in self.keeper.taken(self.batch, self.settings.grpo.scale_rewards):
                 self.rollouts.append(group)
             if self.batch.shortage:
@@ -184,7 +187,8 @@ class _Loop:
         watched = {name: record[name] for name in ("success", *WATCHED)}
         validation = record.get("validation", {}).get("success")
         self.statistics.update({**watched, "reward": record["trained"]["reward"], **live}, validation)
-        self._write(record)
+        self.history.append(record)
+        self.run.on_step(record, self.throughput)
         events += collapses(self.settings.grpo.alarm, self.statistics)
         events += self.health.look(record["skills"], self.statistics)
         if validation is not None:
@@ -207,12 +211,16 @@ class _Loop:
         questions = [self.questions[i] for i in chosen]
         hinted = self.hints.next(self.statistics)
         begun = [self.policy.after_opening(beginning(question, hinted)) for question in questions]
-        rollouts = roll_out(
-            self.engine, [self.prompt(i) + encoded(self.policy, begin) for i, begin in zip(chosen, begun, strict=True)],
-            settings.grpo.group_size, settings.sampling, seed=self.run.seed, step=step,
-        )  # fmt: skip
-        texts = rollouts.texts(self.policy, begun)
-        scores = score(texts, questions, settings.scored)
+        prompts = [self.prompt(i) + encoded(self.policy, begin) for i, begin in zip(chosen, begun, strict=True)]
+        with self.throughput.part("rollouts"):
+            rollouts = roll_out(
+                self.engine, prompts, settings.grpo.group_size, settings.sampling, seed=self.run.seed, step=step
+            )
+        generated = int(rollouts.lengths_PG.sum())
+        self.throughput.count("rollouts", generated)
+        with self.throughput.part("scoring"):
+            texts = rollouts.texts(self.policy, begun)
+            scores = score(texts, questions, settings.scored)
         solved_P = scores.exact_PG.all(dim=1)
         earned, weights = self.rewarding.trained(
             step - settings.first_step, earned_under(settings.scored, scores), solved_P
@@ -222,9 +230,10 @@ class _Loop:
         slots = token_slots(self.policy, rollouts, scores.said, begun) if earned.parts_PGK is not None else None
         self.batch.add(rollouts, earned, [question.id for question in questions], slots)
         self.step += 1
-        self.tokens += int(rollouts.lengths_PG.sum())
+        self.tokens += generated
         measured = measure(rollouts, scores, questions)
-        validation = self.measurement.success(self.engine, self.step, hinted)  # of the policy that sampled the above
+        with self.throughput.part("validation"):
+            validation = self.measurement.success(self.engine, self.step, hinted)  # of the policy that sampled these
         return {
             "step": self.step,
             "regime": settings.regime,
@@ -251,7 +260,10 @@ class _Loop:
                 f"{self.run.name}: step {self.step} is not taken: {error}. {_kept(self.checkpoints)} A smaller "
                 "learning rate or max_grad_norm in params/curricula.yaml may help."
             ) from None
-        return asdict(done) if done else None
+        if done is None:
+            return None
+        self.throughput.count("update", done.tokens)
+        return asdict(done)
 
     def _write(self, record: dict[str, Any]) -> None:
         self.history.append(record)
@@ -267,15 +279,18 @@ class _Loop:
             "generated_tokens": self.tokens,
             "history": self.history.state_dict(),
             "rollouts": self.rollouts.state_dict(),
+            "throughput": self.throughput.file.state_dict(),
             "handover": self.handover.model_dump() if self.handover else None,
         }
-        self.checkpoints.save(self.step, self.engine.tensors(), state)
+        with self.throughput.part("checkpoint"):
+            self.checkpoints.save(self.step, self.engine.tensors(), state)
 
     def _resume(self) -> bool:
         """Take the last checkpoint's state; whether there is one."""
         checkpoint = self.checkpoints.latest()
         self.history.resume(checkpoint.state["history"] if checkpoint else None)
         self.rollouts.resume(checkpoint.state["rollouts"] if checkpoint else None)
+        self.throughput.file.resume(checkpoint.state["throughput"] if checkpoint else None)
         if checkpoint is None:
             if self.settings.moments:
                 self.engine.load_tensors(self.settings.moments)

@@ -35,6 +35,7 @@ class Update:
         clipped: share of tokens whose ratio was clipped, over all optimiser steps; 0 where there is but one.
         kl: k3 divergence from the reference per token, None where none is kept.
         live_groups: groups that it was made from.
+        tokens: of their completions that were learnt from, over all optimiser steps.
         rate: what the learning rate was multiplied by.
         encouraged: share of the advantages' sum of absolute values that made tokens likelier; the rest punished.
     """
@@ -45,6 +46,7 @@ class Update:
     clipped: float
     kl: float | None
     live_groups: int
+    tokens: int
     rate: float
     encouraged: float
 
@@ -102,6 +104,7 @@ def update(
         clipped=clipped / max(1, tokens),
         kl=kl / max(1, tokens) if reference is not None else None,
         live_groups=len(live),
+        tokens=tokens,
         rate=rate * batch.step_scale,
         encouraged=lesson.encouraged,
     )

@@ -37,7 +37,10 @@ def pretrain(policy: Policy, lines: Sequence[str], params: Pretraining, run: Run
     def stop(step: int, record: dict[str, Any]) -> bool:
         return step == params.steps
 
-    steps = train_supervised(policy, engine, Plan(losses, rate, stop, params.steps, CHECKPOINT_EVERY), run)
+    def tokens(step: int) -> int:
+        return params.batch_size * params.sequence_length
+
+    steps = train_supervised(policy, engine, Plan(losses, rate, stop, tokens, params.steps, CHECKPOINT_EVERY), run)
     renew_unseen_embeddings(policy, stream, run.seed)
     return steps
 

@@ -72,7 +72,9 @@ def warm_up(
         record["validation"] = {"score": share, **found}
         return until.is_reached(share, found["skills"]) or step == params.max_steps
 
-    return train_supervised(policy, engine, Plan(losses.at, rate, stop, params.max_steps, until.every), run)
+    return train_supervised(
+        policy, engine, Plan(losses.at, rate, stop, losses.tokens, params.max_steps, until.every), run
+    )
 
 
 def with_drawn_answers(questions: Sequence[Question], seed: int, consistent: float = 0.0) -> list[Question]:
@@ -122,11 +124,20 @@ class _Losses:
 
     def at(self, step: int) -> Iterator[Tensor]:
         """This process's share of a step, micro-batch by micro-batch."""
-        chosen = prompt_order(self.count, step, self.params.batch_size, self.seed)
-        places, said = range(len(chosen)), [len(self.shown(i)) for i in chosen]
+        chosen, said = self._shown_at(step)
+        places = range(len(chosen))
         asked = [len(self.prompt(i)) for i in chosen]
         for batch, counts in micro_batches(places, said, places, asked, self.params.tokens_per_micro_batch):
             yield self._of([chosen[place] for place in sorted(batch)]) * counts / sum(said)
+
+    def tokens(self, step: int) -> int:
+        """Of the completions of a step's whole batch."""
+        return sum(self._shown_at(step)[1])
+
+    def _shown_at(self, step: int) -> tuple[list[int], list[int]]:
+        """The questions of a step, and how many tokens their completions have."""
+        chosen = prompt_order(self.count, step, self.params.batch_size, self.seed)
+        return chosen, [len(self.shown(i)) for i in chosen]
 
     def _of(self, questions: Sequence[int]) -> Tensor:
         """The sum over the tokens of some questions' completions."""
