@@ -1,6 +1,7 @@
 """One update: what it learns from, how it is cut, and what it refuses."""
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -233,3 +234,39 @@ def test_a_gradient_that_is_not_finite_is_not_stepped_on(policy: Policy) -> None
 def test_a_refill_that_can_never_succeed_is_refused() -> None:
     with pytest.raises(ValueError, match="hold 6"):
         grpo(dead_groups={"type": "refill", "live": 7, "most_rounds": 2})
+
+
+def shifted(parts: list[Rollouts], nats: float) -> list[Rollouts]:
+    """As a sampler notes them whose kernels round otherwise: every log-probability lower by so many nats."""
+    return [replace(part, logprobs_PGT=part.logprobs_PGT - nats) for part in parts]
+
+
+def test_what_sampler_and_update_round_differently_is_measured(policy: Policy, rollouts: list[Rollouts]) -> None:
+    for nats in (0.0, 0.5):
+        done = update(
+            policy, Gradients(policy), batch_of(shifted(rollouts, nats), [LIVE, LIVE, DEAD]), grpo(), SAMPLING
+        )
+        assert done and done.mismatch == pytest.approx(nats, abs=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"iterations": 2}, {"mini_batches": 2}])
+def test_recomputed_ratios_begin_at_one_whatever_the_sampler_noted(
+    policy: Policy, rollouts: list[Rollouts], settings: dict[str, object]
+) -> None:
+    """Where no step moves the policy, every one of them has the gradient that the sampler's own figures give."""
+    own, other = (batch_of(parts, [LIVE, LIVE[::-1], DEAD]) for parts in (rollouts, shifted(rollouts, 0.5)))
+    wanted = gradients(policy, own, **settings)
+    assert not all(map(equal, gradients(policy, other, **settings), wanted)), "clipped for what nobody did"
+    recomputed = gradients(policy, other, **settings, rollout_correction={"type": "recompute"})
+    assert len(recomputed) == len(wanted) == 2 and all(map(equal, recomputed, wanted))
+
+
+@pytest.mark.parametrize("settings", [{}, {"iterations": 2}])
+@pytest.mark.parametrize(("cap", "weight"), [(2.0, math.exp(0.5)), (1.2, 1.2)])
+def test_a_truncated_weight_is_the_ratio_up_to_its_cap(
+    policy: Policy, rollouts: list[Rollouts], settings: dict[str, object], cap: float, weight: float
+) -> None:
+    plain = gradients(policy, batch_of(rollouts, [LIVE, LIVE, DEAD]))[0]
+    other = batch_of(shifted(rollouts, 0.5), [LIVE, LIVE, DEAD])
+    for found in gradients(policy, other, **settings, rollout_correction={"type": "truncate", "cap": cap}):
+        assert equal(found, plain, factor=weight)

@@ -43,6 +43,25 @@ class Loss(Declared):
     )
 
 
+class Recompute(Declared):
+    """Ratios compare with the log-probabilities that the update's own pass gives before its first optimiser step, at
+    the price of that pass, and no longer with those of the sampler. Of one optimiser step per batch they always do."""
+
+    type: Literal["recompute"]
+
+
+class Truncate(Declared):
+    """The same, and the loss of each token is weighed by min(π_update / π_sampler, cap): truncated importance sampling
+    (Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training"; TRL and verl have it for
+    samplers that are another program)."""
+
+    type: Literal["truncate"]
+    cap: float = Field(default=2.0, ge=1, le=MOST)
+
+
+RolloutCorrection = Annotated[Recompute | Truncate, Field(discriminator="type")]
+
+
 Scaling = Literal["none", "group", "batch", "mean"]
 
 
@@ -229,6 +248,9 @@ class Grpo(Declared):
     max_grad_norm: float = Field(gt=0)
     betas: Betas = (0.9, 0.95)
     loss: Loss = Loss()
+    rollout_correction: RolloutCorrection | None = Field(
+        default=None, description="of what sampler and update round differently (docs/scaling.md); None: nothing"
+    )
     scale_rewards: Scaling = "none"
     dead_groups: DeadGroups = Drop(type="drop")
     iterations: int = Field(default=1, gt=0, description="passes over each batch (μ of DeepSeekMath, algorithm 1)")

@@ -47,9 +47,11 @@ def policy_loss(
     weights_R: Tensor,
     loss: Loss,
     reference_logprobs_RT: Tensor | None = None,
+    importance_RT: Tensor | None = None,
     entropy_bonus_RT: Tensor | None = None,
 ) -> tuple[Tensor, LossMetrics]:
-    """Σ weight · (−surrogate + kl · k3 − entropy bonus) over the tokens: (a differentiable scalar, metrics).
+    """Σ weight · (−importance · surrogate + kl · k3 − entropy bonus) over the tokens: (a differentiable scalar,
+    metrics).
 
     R completions of up to T tokens; R may stand for several dimensions.
 
@@ -63,6 +65,7 @@ def policy_loss(
         mask_RT: True at the tokens that count; what stands elsewhere is without effect.
         weights_R: from `completion_weights`.
         reference_logprobs_RT: log-probabilities under the reference; needed where loss.kl is above 0.
+        importance_RT: importance weights, without a gradient; None for 1.
         entropy_bonus_RT: each token's entropy times what it is worth, differentiable; None for no bonus.
     """
     moved = (logprobs_RT - old_logprobs_RT).masked_fill(~mask_RT, 0.0)
@@ -78,7 +81,7 @@ def policy_loss(
         limited = ratio.clamp(1 - loss.epsilon_low, 1 + loss.epsilon_high) * advantages_RT
         surrogate = torch.minimum(plain, limited)
         clipped = limited < plain
-    token_losses = -surrogate
+    token_losses = -surrogate if importance_RT is None else -surrogate * importance_RT
     divergence = 0.0
     if loss.kl > 0:
         assert reference_logprobs_RT is not None

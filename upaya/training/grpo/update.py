@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from upaya.declared.grpo import Grpo
+from upaya.declared.grpo import Grpo, Truncate
 from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError
 from upaya.policy.model import Policy
@@ -33,6 +33,8 @@ class Update:
         entropy_bonus: what was taken off, None where no regime gives one.
         grad_norm: before clipping.
         clipped: share of tokens whose ratio was clipped, over all optimiser steps; 0 where there is but one.
+        mismatch: nats by which log-probabilities differ between the sampler and the update before it has moved, the
+            mean of their absolute values over the tokens of the first optimiser step: what their kernels round.
         kl: k3 divergence from the reference per token, None where none is kept.
         live_groups: groups that it was made from.
         tokens: of their completions that were learnt from, over all optimiser steps.
@@ -44,6 +46,7 @@ class Update:
     entropy_bonus: float | None
     grad_norm: float
     clipped: float
+    mismatch: float
     kl: float | None
     live_groups: int
     tokens: int
@@ -76,8 +79,13 @@ def update(
     lesson = _Lesson(policy, batch, grpo, sampling, reference)
     groups = list(range(len(batch.names))) if grpo.loss.dead_groups_count else live
     parts = [groups[start :: grpo.mini_batches] for start in range(grpo.mini_batches)]
-    losses, norms, clipped, kl, bonus, tokens = [], [], 0.0, 0.0, 0.0, 0
+    losses, norms = list[float](), list[float]()
+    clipped, kl, bonus, tokens, mismatch, compared = 0.0, 0.0, 0.0, 0, 0.0, 0
     policy.model.train()
+    if lesson.recomputed_RT is not None:
+        for part in parts:  # in the very passes of the first iteration
+            for rows, _ in lesson.micro_batches([group for group in part if group in alive]):
+                lesson.recompute(rows)
     for part in grpo.iterations * parts:
         learned = [group for group in part if group in alive]
         if not learned:
@@ -85,23 +93,29 @@ def update(
         weights_PG = lesson.weights(part, groups, len(parts))
         losses.append(0.0)
         for rows, counts in lesson.micro_batches(learned):
-            value, metrics = lesson.loss(rows, weights_PG.flatten()[rows] * counts)
+            value, metrics, away = lesson.loss(rows, weights_PG.flatten()[rows] * counts)
             losses[-1] += value.item()
             if not math.isfinite(losses[-1]):
                 raise UserError(f"the loss is {losses[-1]} on the completions of {lesson.names(rows)}")
             engine.backward(value)
             if counts:
                 clipped, kl, bonus = clipped + metrics.clipped, kl + metrics.kl, bonus + metrics.bonus
-                tokens += int(lesson.lengths_PG.flatten()[rows].sum())
+                seen = int(lesson.lengths_PG.flatten()[rows].sum())
+                tokens += seen
+                if not norms:
+                    mismatch, compared = mismatch + away, compared + seen
         norms.append(engine.step(rate * batch.step_scale))
-    everyone = processes.gathered((losses, clipped, kl, bonus, tokens))
+    everyone = processes.gathered((losses, clipped, kl, bonus, tokens, mismatch, compared))
     losses = [sum(parts) for parts in zip(*(own[0] for own in everyone), strict=True)]
-    clipped, kl, bonus, tokens = (sum(parts) for parts in zip(*(own[1:] for own in everyone), strict=True))
+    clipped, kl, bonus, tokens, mismatch, compared = (
+        sum(parts) for parts in zip(*(own[1:] for own in everyone), strict=True)
+    )
     return Update(
         loss=sum(losses) / len(losses),
         entropy_bonus=bonus / len(losses) if lesson.bonus_RT is not None else None,
         grad_norm=sum(norms) / len(norms),
         clipped=clipped / max(1, tokens),
+        mismatch=mismatch / max(1, compared),
         kl=kl / max(1, tokens) if reference is not None else None,
         live_groups=len(live),
         tokens=tokens,
@@ -132,6 +146,10 @@ class _Lesson:
         total = pushes.abs().sum().item()
         self.encouraged = pushes.clamp(min=0).sum().item() / total if total else 0.0
         self.group_size = self.lengths_PG.shape[1]
+        # On-policy, the policy that sampled is the one being updated: no second forward pass, ratio 1.
+        self.is_on_policy = grpo.iterations * grpo.mini_batches == 1
+        self.sampled_RT = rollouts.logprobs_PGT.flatten(0, 1)
+        self.recomputed_RT = self.sampled_RT.clone() if grpo.rollout_correction and not self.is_on_policy else None
 
     def weights(self, part: Sequence[int], groups: Sequence[int], parts: int) -> Tensor:
         """What each completion's tokens weigh in an optimiser step on `part` of the groups: [P, G]."""
@@ -154,33 +172,52 @@ class _Lesson:
         """What the prompts of some completions are called in messages."""
         return ", ".join(self.prompt_names[place] for place in (rows // self.group_size).unique().tolist())
 
-    def loss(self, rows: Tensor, weights_R: Tensor) -> tuple[Tensor, LossMetrics]:
-        """The loss on some completions, differentiable."""
-        rollouts, grpo = self.rollouts, self.grpo
-        places, of_row = (rows // self.group_size).unique(return_inverse=True)
-        prompts = [rollouts.prompts[place] for place in places.tolist()]
-        lengths = rollouts.lengths_PG.flatten()[rows]
-        longest = int(lengths.max())
-        tokens_RT = rollouts.tokens_PGT.flatten(0, 1)[rows, :longest]
+    def recompute(self, rows: Tensor) -> None:
+        """Remember the log-probabilities of some completions under the policy as it is now."""
+        assert self.recomputed_RT is not None
+        with torch.no_grad():
+            logprobs_RT, _ = self._logprobs(self.policy, rows, False)
+        self.recomputed_RT[rows, : logprobs_RT.shape[1]] = logprobs_RT
 
-        def under(policy: Policy, entropies: bool) -> tuple[Tensor, Tensor]:
-            return completion_logprobs(policy, prompts, of_row, tokens_RT, lengths, self.sampling, entropies)
-
-        with torch.autocast(self.policy.model.device.type, torch.bfloat16, enabled=grpo.precision == "bfloat16"):
-            logprobs_RT, entropies_RT = under(self.policy, self.bonus_RT is not None)
+    def loss(self, rows: Tensor, weights_R: Tensor) -> tuple[Tensor, LossMetrics, float]:
+        """The loss on some completions, differentiable; and by how much their log-probabilities differ from the
+        sampler's, the sum of absolute values."""
+        grpo = self.grpo
+        logprobs_RT, entropies_RT = self._logprobs(self.policy, rows, self.bonus_RT is not None)
         reference_RT = None
         if self.reference is not None:
             with torch.no_grad():
-                reference_RT, _ = under(self.reference, False)
-        # On-policy, the policy that sampled is the one being updated: no second forward pass, ratio 1.
-        on_policy = grpo.iterations * grpo.mini_batches == 1
-        return policy_loss(
+                reference_RT, _ = self._logprobs(self.reference, rows, False)
+        now_RT, longest = logprobs_RT.detach(), logprobs_RT.shape[1]
+        mask_RT = length_mask(self.lengths_PG.flatten()[rows], longest)
+        sampled_RT = self.sampled_RT[rows, :longest]
+        old_RT, importance_RT = now_RT if self.is_on_policy else sampled_RT, None
+        if self.recomputed_RT is not None:
+            old_RT = self.recomputed_RT[rows, :longest]
+        if isinstance(grpo.rollout_correction, Truncate):
+            ratio_RT = (old_RT - sampled_RT).masked_fill(~mask_RT, 0.0).exp()
+            importance_RT = ratio_RT.clamp(max=grpo.rollout_correction.cap)
+        value, metrics = policy_loss(
             logprobs_RT,
-            logprobs_RT.detach() if on_policy else rollouts.logprobs_PGT.flatten(0, 1)[rows, :longest],
+            old_RT,
             self.advantages_RT[rows, :longest],
-            length_mask(self.lengths_PG.flatten()[rows], longest),
+            mask_RT,
             weights_R,
             grpo.loss,
             reference_RT,
+            importance_RT,
             None if self.bonus_RT is None else self.bonus_RT[rows, :longest] * entropies_RT.clamp(max=OPEN),
         )
+        return value, metrics, (now_RT - sampled_RT).masked_fill(~mask_RT, 0.0).abs().sum().item()
+
+    def _logprobs(self, policy: Policy, rows: Tensor, entropies: bool) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of some completions' tokens, [R, T] up to the longest of them, and entropies."""
+        rollouts = self.rollouts
+        places, of_row = (rows // self.group_size).unique(return_inverse=True)
+        prompts = [rollouts.prompts[place] for place in places.tolist()]
+        lengths = rollouts.lengths_PG.flatten()[rows]
+        tokens_RT = rollouts.tokens_PGT.flatten(0, 1)[rows, : int(lengths.max())]
+        # The reference is not trained: it is in the precision that it was loaded in.
+        lowered = self.grpo.precision == "bfloat16" and policy is self.policy
+        with torch.autocast(policy.model.device.type, torch.bfloat16, enabled=lowered):
+            return completion_logprobs(policy, prompts, of_row, tokens_RT, lengths, self.sampling, entropies)
