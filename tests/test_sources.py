@@ -217,7 +217,7 @@ def test_what_is_tested_in_one_source_is_not_trained_on_in_another(tmp_path: Pat
     )
     tested = {"type": "jsonl", "files": "tested.jsonl"}
     found = gathered(tmp_path, {"tested": tested, "mine": MINE})
-    assert len(found.questions) == 60 and "mine: 20 questions stand twice: taken once" in found.said
+    assert len(found.questions) == 60 and "mine: questions that stand there twice are taken once: 20" in found.said
     assert not {q.key for q in found.questions if q.split == "train"} & {
         q.key for q in found.questions if q.kind == "tested"
     }

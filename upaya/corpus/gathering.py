@@ -83,7 +83,7 @@ def gather(sources: Mapping[str, Source], params: QuestionParams, converter: Con
         gathered.text += [converter.simplify(line) if converts else line for line in source.text()]
         if unread := list(source.unread()):
             gathered.said.append(f"{name}: not read: {', '.join(unread)}")
-        gathered.said += [f"{name}: {twice} questions stand twice: taken once"] * bool(twice)
+        gathered.said += [f"{name}: questions that stand there twice are taken once: {twice}"] * bool(twice)
     gathered.text += _imported(sources.values(), converter, len(gathered.text))
     gathered.said += list(_odd(gathered.questions))
     if not gathered.text:
