@@ -70,10 +70,13 @@ TABLE, EXPORT, AUDIT = "upaya compare", "upaya export questions --to out", "upay
 PAGE, ARM, EVALUATE, TRAIN = (f"tasks/run {stage} {NAME}" for stage in ("page", "arm", "evaluate", "grpo"))
 PROBE, COMPARE, COMPARISON_PAGE = "tasks/run probe warmup", "tasks/run compare", "tasks/run comparison_page"
 ADOPT, ASK_MODEL, PRETRAIN = f"upaya adopt --model {MODEL} --name own", f"upaya ask {MODEL} ？", "tasks/run pretrain"
+NAMELESS = ("samples.jsonl", "curve.csv", "rollouts.jsonl", "arms.json")  # say not whose they are
+SLOW = (TRACK, PLAN, STATUS, AUDIT)  # seconds each, and so chosen less often
+AUDITED = "earns more than declared"  # what it was asked to find: no refusal
 WRITES = {
     EXPORT: "out", PAGE: "reports/pages", ARM: "reports", EVALUATE: f"results/{NAME}", TRAIN: f"policies/{NAME}",
     PROBE: "reports/probe", COMPARE: "reports/compare", COMPARISON_PAGE: "reports/compare", ADOPT: "params",
-    PRETRAIN: "policies/base",
+    PRETRAIN: "policies/base", AUDIT: "reports/audit",
 }  # fmt: skip
 
 
@@ -98,7 +101,7 @@ def targets(project: Path) -> list[Target]:
     results = Path("results") / NAME
     found = [
         Target(mine / "policy.json", (SHOW, DEAD, ASK, TRACK, PAGE, ARM, EVALUATE, STATUS), free=("params",)),
-        Target(before / "policy.json", (SHOW, PAGE, ARM, EVALUATE, TRAIN, PLAN), free=("params",)),
+        Target(before / "policy.json", (SHOW, PAGE, ARM, EVALUATE, TRAIN), free=("params",)),
         Target(Path("policies/base/policy.json"), (SHOW, TRACK, PAGE), free=("params",)),
         Target(mine / "history.jsonl", (SHOW, TRACK, PAGE)),
         Target(mine / "history.jsonl", (EVALUATE,), exact=True),
@@ -118,7 +121,7 @@ def targets(project: Path) -> list[Target]:
         Target(Path("reports/probe/warmup.json"), (PLAN, TRACK, COMPARE)),
         Target(Path("questions/test.jsonl"), (EXPORT, EVALUATE, PAGE)),
         Target(Path("questions/train.jsonl"), (TRAIN, EXPORT)),
-        Target(Path("questions/validation.jsonl"), (ASK, EXPORT, PROBE, TRAIN)),
+        Target(Path("questions/validation.jsonl"), (ASK, EXPORT, PROBE, TRAIN, AUDIT)),
         Target(Path("questions/report.json"), (EXPORT, PAGE, AUDIT), typed=False),
         Target(Path(".upaya/times.json"), (PLAN, STATUS), typed=False),
         Target(Path("dvc.lock"), (STATUS, PLAN), typed=False),
@@ -184,7 +187,7 @@ def _made_small(project: Path, built: Path) -> list[str]:
             wanted.append(line[name]["from"])
     params["policies"] = line
     params["numerics"]["threads"] = 1
-    params["sampling"]["max_new_tokens"] = 48
+    params["sampling"]["max_new_tokens"] = 24
     params["evaluation"] = {"samples": 4, "ks": [1, 4], "bootstrap": 20}
     params["probe"] |= {"questions": 4, "samples": 4, "group_sizes": [4]}
     steps = json.loads((built / f"policies/{PARENT}/policy.json").read_text())["total_steps"]
@@ -338,6 +341,8 @@ def outcome(project: Path, target: Target, command: str, wrong: bool, expected: 
     """The class of what a command comes to in a changed checkout, and what was said."""
     before = states(project)
     code, said = forked(project, command)
+    if command == AUDIT and AUDITED in said:
+        code = 0
     if code is None:
         return "hang", f"more than {SECONDS_A_CASE:g} s: {said[-300:]}"
     if code < 0:
@@ -381,9 +386,17 @@ def _state(name: str, wrong: bool) -> Change:
                 file.symlink_to(file.name)
             case "emptied":
                 file.touch()
-        return wrong and name in ("folder", "looped")  # of the others, what needs it says so
+            case "another's":
+                shutil.copy(_sibling(file), file)
+        return wrong and name in ("folder", "looped", "another's")  # of the others, what needs it says so
 
     return change
+
+
+def _sibling(file: Path) -> Path:
+    """The same of another policy, or another of the same folder; itself where there is none."""
+    others = [*file.parent.parent.glob(f"*/{file.name}"), *file.parent.glob(f"*{file.suffix}")]
+    return min((other for other in others if other != file), default=file)
 
 
 @st.composite
@@ -392,8 +405,9 @@ def changes(draw: st.DrawFn, target: Target, data: bytes) -> tuple[str, Change]:
     of = st.sampled_from(["bytes", "bytes", "value", "value", "state"])
     match draw(of):
         case "state":
-            name = draw(st.sampled_from(["folder", "looped", "missing", "emptied"]))
-            return name, _state(name, target.typed or target.exact)
+            name = draw(st.sampled_from(["folder", "looped", "missing", "emptied", "another's"]))
+            named = name != "another's" or target.file.name not in NAMELESS
+            return name, _state(name, (target.typed and named) or target.exact)
         case "value" if target.file.suffix in (".json", ".jsonl", ".csv") and b"\n" in data:
             return "value", _written(*draw(wrong_values(target, data)))
     head = draw(st.booleans()) and len(data) > HEAD
@@ -436,7 +450,8 @@ def fuzz(project: Path, cases: int, seconds: float, first_seed: int, only: str =
     chosen = [target for target in targets(project) if only in f"{target.file} {' '.join(target.commands)}"]
     for number in range(first_seed, first_seed + 10**6):
         for target in chosen:
-            examples = min(3, cases - counted.classes.total())
+            heavy = PRETRAIN in target.commands or WORK in target.file.parents
+            examples = min(1 if heavy else 6, cases - counted.classes.total())
             if time.monotonic() > end or examples <= 0:
                 return counted
             base = adopted if PRETRAIN in target.commands else project
@@ -458,12 +473,13 @@ def _adopted(project: Path) -> Path:
 
 def _round(base: Path, target: Target, number: int, counted: Counted, examples: int, expected: str) -> None:
     data = (base / target.file).read_bytes()
+    commands = [command for command in target.commands for _ in range(1 if command in SLOW else 5)]
     drawn = 0
 
     @seed(zlib.crc32(f"{number} {target.file} {target.commands}".encode()))
     @settings(max_examples=examples + 1, deadline=None, database=None, suppress_health_check=list(HealthCheck),
               phases=[Phase.generate])  # fmt: skip
-    @given(change=changes(target, data), command=st.sampled_from(target.commands))
+    @given(change=changes(target, data), command=st.sampled_from(commands))
     def case(change: tuple[str, Change], command: str) -> None:
         nonlocal drawn
         drawn += 1
