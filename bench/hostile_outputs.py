@@ -378,6 +378,8 @@ def _written(data: bytes, wrong: bool = False) -> Change:
 
 def _state(name: str, wrong: bool) -> Change:
     def change(file: Path) -> bool:
+        before = file.read_bytes()
+        other = _sibling(file).read_bytes() if name == "another's" else None
         file.unlink()
         match name:
             case "folder":
@@ -386,9 +388,9 @@ def _state(name: str, wrong: bool) -> Change:
                 file.symlink_to(file.name)
             case "emptied":
                 file.touch()
-            case "another's":
-                shutil.copy(_sibling(file), file)
-        return wrong and name in ("folder", "looped", "another's")  # of the others, what needs it says so
+            case "another's" if other is not None:
+                file.write_bytes(other)
+        return wrong and (name in ("folder", "looped") or other not in (None, before))  # others: what needs it says so
 
     return change
 
