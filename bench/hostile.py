@@ -26,11 +26,11 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from hypothesis import HealthCheck, given, seed, settings
@@ -156,7 +156,7 @@ def targets() -> list[Target]:
 
 
 @st.composite
-def mutated_bytes(draw: st.DrawFn, data: bytes) -> bytes:
+def mutated_bytes(draw: st.DrawFn, data: bytes, fragments: Sequence[bytes] = FRAGMENTS) -> bytes:
     """A file with one to three places flipped, cut, doubled, or with something put in."""
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))
@@ -168,7 +168,7 @@ def mutated_bytes(draw: st.DrawFn, data: bytes) -> bytes:
             case "double":
                 data = data[:at] + data[at : at + draw(st.integers(1, 80))] + data[at:]
             case "insert":
-                data = data[:at] + draw(st.sampled_from(FRAGMENTS)) + data[at:]
+                data = data[:at] + draw(st.sampled_from(fragments)) + data[at:]
             case "end":
                 data = data[:at]
     return data
@@ -182,11 +182,11 @@ def leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, .
         yield from leaves(value, (*path, key))
 
 
-def _put(node: Any, path: tuple[Any, ...], value: Any) -> Any:
+def put_at(node: Any, path: tuple[Any, ...], value: Any) -> Any:
     if not path:
         return value
     copy = dict(node) if isinstance(node, dict) else list(node)
-    copy[path[0]] = _put(node[path[0]], path[1:], value)
+    copy[path[0]] = put_at(node[path[0]], path[1:], value)
     return copy
 
 
@@ -197,7 +197,7 @@ def wrong_values(draw: st.DrawFn, target: Target, content: Any) -> bytes | None:
     if value is None or isinstance(value, bool) or any(key in target.free for key in path):
         return None
     wrong = draw(st.sampled_from(NO_NUMBERS if isinstance(value, int | float) else NO_TEXTS))
-    return yaml.safe_dump(_put(content, path, wrong), allow_unicode=True, sort_keys=False).encode()
+    return yaml.safe_dump(put_at(content, path, wrong), allow_unicode=True, sort_keys=False).encode()
 
 
 def outcome(target: Target, wrong: bool) -> tuple[str, str]:
@@ -268,6 +268,18 @@ def _difference(data: bytes, changed: bytes) -> str:
     return " | ".join(line for line in changed.decode().splitlines() if line not in plain)[:200]
 
 
+def tell(counted: Counted, first_seed: int) -> NoReturn:
+    """Print what was counted, and end with the exit code that says whether all is well."""
+    for name, cases in counted.shown.items():
+        print(f"--- {name}")
+        for one in list(dict.fromkeys(cases))[:10]:
+            print(one)
+    print(f"{counted.classes.total()} cases, seed {first_seed}:")
+    for name, count in counted.classes.most_common():
+        print(f"  {count:6} {name}")
+    raise SystemExit(bool(counted.bad))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300)
@@ -278,14 +290,7 @@ def main() -> None:
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     with tempfile.TemporaryDirectory() as folder:
         counted = fuzz(scratch(Path(folder)), asked.cases, asked.seconds, asked.seed, asked.only)
-    for name, cases in counted.shown.items():
-        print(f"--- {name}")
-        for one in list(dict.fromkeys(cases))[:10]:
-            print(one)
-    print(f"{counted.classes.total()} cases, seed {asked.seed}:")
-    for name, count in counted.classes.most_common():
-        print(f"  {count:6} {name}")
-    raise SystemExit(bool(counted.bad))
+    tell(counted, asked.seed)
 
 
 if __name__ == "__main__":

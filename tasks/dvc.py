@@ -21,7 +21,7 @@ from prefect.states import Completed, Failed, State
 
 from tasks import tree
 from tasks.prefect_ui import Lines, served
-from tasks.repro import PASSING
+from tasks.repro import PASSING, path_and_name
 from upaya.errors import UserError
 from upaya.files import write_json
 from upaya.operating.pipeline import dvc_errors_in_words, in_order
@@ -118,13 +118,9 @@ def _version(address: str) -> str:
     """A hash of the stage's command, dependencies and parameters as they are now."""
     with dvc_errors_in_words(f"DVC cannot read what {address} is made from"):
         repo = Repo()
-        stage = repo.stage.load_one(*_path_and_name(address))
+        stage = repo.stage.load_one(*path_and_name(address))
         with repo.lock:
             stage.save_deps(allow_missing=True)
     lock = to_single_stage_lockfile(stage) if stage.is_data_source is False else stage.dumpd()
     made_from = {key: lock[key] for key in ("cmd", "deps", "params") if key in lock}
     return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _path_and_name(address: str) -> tuple[str, str | None]:
-    return (address, None) if address.endswith(".dvc") else ("dvc.yaml", address)

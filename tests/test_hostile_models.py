@@ -103,6 +103,15 @@ def test_a_folder_that_is_no_model_of_ours(
             adopt_model(str(folder), "mine", dry_run=True)
 
 
+@pytest.mark.parametrize("instead", [None, "model.safetensors"])
+def test_a_folder_without_weights_is_not_adopted(folder: Path, instead: str | None) -> None:
+    (folder / "model.safetensors").unlink()
+    if instead:
+        (folder / "model.safetensors").symlink_to(instead)
+    with pytest.raises(UserError, match="no weights there"):
+        adopt_model(str(folder), "mine", dry_run=True)
+
+
 @pytest.mark.parametrize(
     ("value", "dtype", "message"),
     [

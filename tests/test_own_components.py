@@ -61,6 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("return None", "", "failed on question .*TypeError"),
         ("return float('nan')", "", r"gave nan .*must be in \[0, 1\]"),
         ("return 0.0", "raise SystemExit(0)", "cannot import 'mine.*SystemExit"),
+        ("return 0.0", "import os\nos._exit(3)", r"it ends the program that calls it \(exit code 3\)"),
         ("return 0.0", "while True: pass", r"importing 'mine\d+' took more than 2 s"),
     ],
 )

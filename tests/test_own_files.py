@@ -162,6 +162,7 @@ DAMAGED = [
     (ROLLOUTS, key("completions.0.rewards", {}, 1), ["show --dead", "page"], "line 1: a completion's rewards are"),
     (DETAILS, key("strict_accuracy_interval", [1]), ["show", "track", "page", "arm"], "'strict_accuracy_interval'"),
     (DETAILS, key("dead/strict", "x"), ["show", "track", "page"], "'dead/strict'"),
+    (DETAILS, key("policy", "warmup"), ["show", "arm"], "key 'policy': it is 'warmup', and 'lenient-strict' is due"),
     (SAMPLES, key("exact", "yes", 1), ["track", "page", "arm"], "line 1: key 'exact'"),
     (SAMPLES, put(""), ["track", "page", "arm"], "it is empty"),
     (CURVE, lines(lambda all: [all[0], all[1].replace("8", "x"), *all[2:]]), ["arm"], "line 2: key 'generated_tokens'"),
@@ -174,6 +175,7 @@ DAMAGED = [
     (TEST, lines(lambda all: [*all, all[0]]), ["export", "evaluate"], "line 3: key 'id': 'q1' stands here twice"),
     (TEST, key("split", "train", 1), ["export", "evaluate"], "line 1: key 'split'"),
     (REPORT, key("baselines", []), ["export"], "'baselines'"),
+    (REPORT, put('{"baselines": {"of set": {"most frequent answer": Infinity}}}'), ["export"], "a finite number"),
     ("policies/lenient-strict/model.safetensors", flipped, ["evaluate", "ask"], "is not what"),
     ("policies/lenient-strict/config.json", flipped, ["evaluate", "ask"], "is not what"),
     ("policies/lenient/model.safetensors", flipped, ["grpo"], "is not what"),
@@ -204,16 +206,17 @@ def test_what_is_damaged_is_named_with_what_makes_it_again(
 
 STRANGE = [
     (POLICY, folder, ["show", "track", "page", "evaluate", "ask"]),
-    (POLICY, looped, ["show", "page", "evaluate", "ask"]),
+    (POLICY, looped, ["show", "page", "evaluate", "ask", "track"]),
     (HISTORY, folder, ["show", "track", "page", "evaluate"]),
     (HISTORY, looped, ["show", "track", "page"]),
     (ROLLOUTS, folder, ["show --dead", "page"]),
     (THROUGHPUT, folder, ["track", "page", "arm"]),
     (DETAILS, folder, ["show", "track", "page", "arm"]),
+    (DETAILS, looped, ["show", "track"]),
     (SAMPLES, looped, ["track", "page", "arm"]),
     (CURVE, folder, ["arm"]),
     (ARMS, folder, ["compare", "track"]),
-    (ARMS, looped, ["compare"]),
+    (ARMS, looped, ["compare", "track"]),
     (TEST, folder, ["export", "page", "evaluate"]),
     (REPORT, looped, ["export"]),
     ("policies/lenient-strict", filed, ["show", "page", "evaluate"]),
@@ -233,7 +236,7 @@ def test_what_is_no_file_or_no_folder_is_named(
 ) -> None:
     change(made / path)
     said = refused(command)
-    assert path in said and (command != "show" or "dvc" not in said), said
+    assert path in said and (command != "show" or "dvc" not in said) and "does not answer" not in said, said
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", 300 * "a", "a\0b"])

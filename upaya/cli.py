@@ -340,18 +340,17 @@ def track() -> None:
 
     upaya track
     """
-    from upaya.tracking.rebuild import rebuild
+    from upaya.tracking.rebuild import all_built, rebuild
     from upaya.tracking.store import shown_uri
     from upaya.tracking.tracker import reason
 
-    try:
-        told = rebuild(lambda name: console.print(f"MLflow: {name}"))
-    except UserError:
-        raise
-    except Exception as error:  # whatever a store or the way to it can raise
-        raise UserError(f"MLflow at {shown_uri()} does not answer: {reason(error)}") from None
+    told = all_built()  # what is wrong with a file is said before anything is sent
     if not told:
         raise UserError("nothing under policies/ to tell MLflow of; `make run` builds it")
+    try:
+        rebuild(told, lambda name: console.print(f"MLflow: {name}"))
+    except Exception as error:  # whatever a store or the way to it can raise
+        raise UserError(f"MLflow at {shown_uri()} does not answer: {reason(error)}") from None
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ Every regime is scored on degenerate completions and on right answers with growi
 """
 
 import itertools
+import os
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -155,7 +156,7 @@ def show_baselines(accuracies: Accuracies) -> None:
 
 def audited_questions(count: int) -> Sequence[Question]:
     """Validation questions of all kinds in equal parts; the built-in typical ones before any are made."""
-    if not (QUESTIONS / "validation.jsonl").exists():
+    if not os.path.lexists(QUESTIONS / "validation.jsonl"):
         console.print(f"audit: no {QUESTIONS}/ yet, so typical questions are used; `dvc repro convert` makes real ones")
         return TYPICAL
     by_kind: dict[str, list[Question]] = defaultdict(list)
@@ -236,7 +237,7 @@ def run() -> bool:
     trained = {policy.regime for policy in load_curricula(declared).policies.values()}
     for line in flat_ones(sloped, [name for name in lenient_ones(regimes) if name in trained]):
         console.print(line)
-    if QUESTIONS.exists():
+    if os.path.lexists(QUESTIONS):
         show_baselines(accuracies_of(QUESTIONS))
     draw(findings, AUDIT / "audit.png")
     found = [vars(finding) for finding in findings]

@@ -16,6 +16,7 @@ from upaya.measuring.statistics import bootstrapped, interval
 from upaya.paths import ARMS, COMPARISON
 from upaya.records.comparisons import Check, Compared, Row, comparison
 from upaya.records.evaluations import Point, curve_of, details_of, greedy_of
+from upaya.records.naming import need_name
 from upaya.records.policies import START, line_of, provenance
 from upaya.records.probes import Report
 from upaya.records.reading import read_file
@@ -65,8 +66,11 @@ def write_arm(name: str, questions: Selection) -> None:
 
 
 def read_arm(name: str) -> Arm:
-    """Raises UserError where the arm's file is missing or damaged."""
-    return read_file(ARMS / f"{name}.json", Arm, f"`dvc repro arm@{name}`")
+    """Raises UserError where the arm's file is missing, damaged or another arm's."""
+    path, maker = ARMS / f"{name}.json", f"`dvc repro arm@{name}`"
+    arm = read_file(path, Arm, maker)
+    need_name(path, "row.arm", arm.row["arm"], name, maker)
+    return arm
 
 
 def compare(arms: Sequence[Arm]) -> list[Compared]:

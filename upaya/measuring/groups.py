@@ -8,6 +8,7 @@ from rich.table import Table
 
 from upaya.corpus.answers import SEPARATOR
 from upaya.errors import UserError
+from upaya.paths import POLICIES, ROLLOUTS
 from upaya.records.histories import rollouts_of
 from upaya.records.policies import line_of
 from upaya.terminal import console
@@ -37,7 +38,8 @@ def show_groups(policy: str, step: int | None, dead: bool, question: str | None,
         and not (dead and group["trained"] == "live")
     ]
     if not asked:
-        raise UserError(f"{policy}: {_nothing(kept, step, dead, question)}")
+        file = POLICIES / policy / ROLLOUTS
+        raise UserError(f"{policy}: {_nothing(kept, step, dead, question)} (in {file} and those of its ancestors)")
     for group in asked[-most:]:
         _show(group)
     if len(asked) > most:

@@ -20,13 +20,14 @@ from upaya.declared.curricula import load_curricula
 from upaya.declared.model import load_model_file
 from upaya.declared.questions import FileSource, HuggingFaceSource, QuestionParams
 from upaya.declared.regimes import RegimesFile
-from upaya.declared.validation import Name, load_yaml, read_yaml, validated
+from upaya.declared.validation import Name, load_yaml, validated
 from upaya.errors import UserError
 from upaya.files import read_json
 from upaya.measuring.slope import flat_ones, slopes
 from upaya.operating.changing import changed, in_one_line, show, write
 from upaya.operating.looking import seen
 from upaya.paths import CURRICULA, DATA_POINTER, QUESTION_PARAMS, REGIMES
+from upaya.records.pointer import pointer
 from upaya.rewards.components import BY_ITEM
 from upaya.rewards.regimes import load_regimes
 from upaya.terminal import console
@@ -95,7 +96,7 @@ def adopt(what: str, name: str, columns: Mapping[str, str], dry_run: bool) -> No
 
 def _located(source: Path, name: str) -> Found:
     """Read what there is, and say where it is to be. Raises UserError."""
-    corpus = Path(read_yaml(DATA_POINTER)["deps"][0]["path"])
+    corpus = Path(pointer()["deps"][0]["path"])
     if corpus.is_absolute():
         raise UserError(f"{DATA_POINTER} points at {corpus}, outside this checkout: put {source} there and declare it")
     inside = source.resolve().is_relative_to(corpus.resolve())

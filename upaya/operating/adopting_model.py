@@ -29,6 +29,7 @@ ASKED: dict[Form, str] = {
     "boxed": "First think briefly, then write only the answer in \\boxed{}.",
     "last line": "First think briefly, then write only the answer on the last line, after `Answer: `.",
 }
+WEIGHTS = ("*.safetensors", "*.bin")
 LARGE = 300e6  # parameters from which on only each layer's input is kept for the backward pass
 # Of the lenient stage for a model that has read a great deal (docs/scaling.md), the others in proportion. Adam's steps
 # are to shrink with the width (Yang et al. 2022, Tensor Programs V, table 3): the rate is that of a 3 B model.
@@ -77,6 +78,10 @@ def _found(what: str) -> tuple[Path, dict[str, str], Any, Any]:
     """Its folder, how params/models/ says where it is, its configuration and its tokenizer, all of them sound."""
     folder = Path(what)
     if (folder / "config.json").is_file():
+        if not any(file.is_file() for kind in WEIGHTS for file in folder.glob(kind)):
+            raise UserError(
+                f"{folder}: no weights there (model.safetensors, or the parts that an index beside it names)"
+            )
         origin = {"path": what}
         config, tokenizer = read_folder(folder)
     elif HUB_NAME.fullmatch(what) and not folder.exists():

@@ -1,6 +1,7 @@
 """What DVC says of the pipeline: which stages are current, and why the others are not."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from dvc.repo import Repo
 
 from upaya.declared.curricula import Curricula
 from upaya.errors import UserError
+from upaya.paths import DATA_POINTER
+from upaya.records.pointer import pointer
 
 NOT_BUILT = "not built yet"
 
@@ -47,6 +50,8 @@ def evaluation(policy: str) -> str:
 
 def stages(targets: Iterable[str] | None = None) -> list[StageNow]:
     """The stages of a policy's line (targets as DVC names them), or all, parents first. Raises UserError."""
+    if os.path.lexists(DATA_POINTER):
+        pointer()
     with dvc_errors_in_words("DVC cannot say what is current"):
         repo = Repo()
         found: dict[str, StageNow] = {}

@@ -1,5 +1,6 @@
 """`upaya plan POLICY`: which stages would run and why, how long they took last time, what the probe predicts."""
 
+import os
 from collections.abc import Iterable
 
 from upaya.declared.curricula import Curricula
@@ -30,7 +31,7 @@ def show(targets: Iterable[str], curricula: Curricula) -> None:
     if due:
         rest = f", and {len(due) - len(known)} not timed yet" if len(known) < len(due) else ""
         console.print(f"{len(due)} of {len(every)} stages, {sum(known):.0f} s as they took last time{rest}")
-    if report_path(curricula.auto.probe).exists():
+    if os.path.lexists(report_path(curricula.auto.probe)):
         console.print(
             f"probe of {curricula.auto.probe}: {probe_of(curricula.auto.probe).recommendation.text}", markup=False
         )

@@ -17,6 +17,7 @@ from upaya.paths import COURSES, DATA_POINTER, QUESTIONS
 from upaya.records.baselines import accuracies_of
 from upaya.records.evaluations import Details, details_of, greedy_of
 from upaya.records.histories import Fate, event_text, histories_of, rollouts_of
+from upaya.records.naming import need_name
 from upaya.records.policies import START, line_of, provenance
 from upaya.records.reading import read_file, written
 from upaya.records.throughput import Part, rates, throughput_of
@@ -188,8 +189,11 @@ class Course(Declared):
 
     @classmethod
     def read(cls, name: str) -> Self:
-        """Raises UserError where the file is missing or damaged."""
-        return read_file(COURSES / f"{name}.json", cls, f"`dvc repro arm@{name}`")
+        """Raises UserError where the file is missing, damaged or another curriculum's."""
+        path, maker = COURSES / f"{name}.json", f"`dvc repro arm@{name}`"
+        course = read_file(path, cls, maker)
+        need_name(path, "name", course.name, name, maker)
+        return course
 
 
 def _data() -> str:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from upaya.records.reading import beside, read_file
+from upaya.records.reading import finite, read_file
 
 Accuracies = dict[str, dict[str, float]]  # group → baseline → share of the test questions that it answers exactly
 
 
-@beside
+@finite
 class Report(TypedDict):
     """Of questions/report.json, which convert writes."""
 

@@ -6,6 +6,7 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 from upaya.paths import RESULTS
+from upaya.records.naming import need_name
 from upaya.records.reading import Count, Interval, damaged, finite, flow, read_file, read_lines, read_rows
 
 WORDS = ("trained_on", "switch")  # columns of curve.csv that hold no number
@@ -73,7 +74,10 @@ class Point(TypedDict, extra_items=float | None):  # type: ignore[call-arg]
 def details_of(policy: str) -> Details:
     """results/<policy>/details.json. Raises UserError where the policy is not evaluated, or the file is
     damaged."""
-    return read_file(RESULTS / policy / "details.json", Details, flow(policy))
+    path, maker = RESULTS / policy / "details.json", flow(policy)
+    details = read_file(path, Details, maker)
+    need_name(path, "policy", details["policy"], policy, maker)
+    return details
 
 
 def samples_of(policy: str) -> list[Sample]:

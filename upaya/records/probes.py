@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from upaya.declared.validation import Declared
 from upaya.files import write_json
 from upaya.paths import PROBE
+from upaya.records.naming import need_name
 from upaya.records.reading import read_file
 
 SUCCESS = "success"  # in a report's groups: live is what holds both right and wrong completions
@@ -102,5 +103,8 @@ def report_path(policy: str) -> Path:
 
 
 def probe_of(policy: str) -> Report:
-    """Raises UserError where the policy is not probed, or the file is damaged."""
-    return read_file(report_path(policy), Report, f"`dvc repro probe@{policy}`")
+    """Raises UserError where the policy is not probed, or the file is damaged or another policy's."""
+    path, maker = report_path(policy), f"`dvc repro probe@{policy}`"
+    report = read_file(path, Report, maker)
+    need_name(path, "policy", Path(report.policy).name, policy, maker)  # a model's folder is named by its path
+    return report

@@ -31,8 +31,11 @@ def own_component(path: str) -> Component:
 
     It is tried first. Raises ValueError where there is none, and UserError where it fails the trial; both name it.
     """
-    function = _found(path)
+    _try(path)
+    return _checked(path, _found(path))
 
+
+def _checked(path: str, function: Component) -> Component:
     def checked(completion: Completion, question: Question) -> float:
         try:
             with within(SECONDS):
@@ -49,7 +52,6 @@ def own_component(path: str) -> Component:
             raise UserError(f"component {path!r} gave {value!r} for question {question.id!r}; it must be in [0, 1]")
         return number
 
-    _try(path, checked)
     return checked
 
 
@@ -72,33 +74,37 @@ def _found(path: str) -> Component:
     return function
 
 
-def _try(path: str, component: Component) -> None:
-    """Score typical questions in a process of its own, so that one that ends its process ends no run.
+def _try(path: str) -> None:
+    """Import it and score typical questions in a process of its own, so that one that ends its process ends no run.
 
-    Raises UserError with what is wrong.
+    Raises ValueError or UserError with what is wrong.
     """
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_trial, args=(path, component, there), daemon=True)
+    process = context.Process(target=_trial, args=(path, there), daemon=True)
     process.start()
     there.close()
+    wrong: Exception | None
     try:
-        wrong = str(here.recv()) if here.poll(TRIAL_SECONDS) else f"its trial took more than {TRIAL_SECONDS:g} s"
+        late = UserError(f"component {path!r}: its trial took more than {TRIAL_SECONDS:g} s")
+        wrong = here.recv() if here.poll(2 * TRIAL_SECONDS) else late  # the import has as many for itself
     except EOFError:
         process.join()
-        wrong = f"it ends the program that calls it (exit code {process.exitcode})"
+        wrong = UserError(f"component {path!r}: it ends the program that calls it (exit code {process.exitcode})")
     finally:
         process.kill()
         process.join()
     if wrong:
-        raise UserError(wrong if path in wrong else f"component {path!r}: {wrong}")
+        raise wrong
 
 
-def _trial(path: str, component: Component, answer: Connection) -> None:
+def _trial(path: str, answer: Connection) -> None:
+    wrong: Exception | None = None
     try:
-        wrong = _impure(component)
-    except UserError as error:
-        wrong = str(error)
+        if said := _impure(_checked(path, _found(path))):
+            wrong = UserError(f"component {path!r}: {said}")
+    except (UserError, ValueError) as error:
+        wrong = type(error)(str(error))
     answer.send(wrong)
     answer.close()
     os._exit(0)  # without the clean-up of the process that it was forked from

@@ -199,7 +199,7 @@ def _evaluated(told: Told) -> None:
     """Add the figures of the policy's evaluation, where it has one."""
     policy = told.tags["policy"]
     folder = RESULTS / policy
-    if not (folder / "details.json").exists():
+    if not os.path.lexists(folder / "details.json"):
         return
     metrics = dict[str, Any](details_of(policy))
     for key in ("policy", "seed", "total_steps"):
@@ -213,7 +213,7 @@ def _evaluated(told: Told) -> None:
 
 def locked(policy: str) -> str | None:
     """The hash of a policy's folder in dvc.lock; None where DVC has not built it."""
-    lock = load_yaml(LOCK, _Lock) if LOCK.exists() else _Lock()
+    lock = load_yaml(LOCK, _Lock) if os.path.lexists(LOCK) else _Lock()
     outs = (out for stage in lock.stages.values() for out in stage.outs)
     return next((out.md5 for out in outs if out.path == str(POLICIES / policy)), None)
 
