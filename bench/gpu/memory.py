@@ -1,7 +1,7 @@
 """One step of the training stages on random weights in a real model's shape: peak memory beside what `upaya plan` says.
 
-    python -m bench.memory     # Qwen2.5-3B's shape in bfloat16 on a GPU; one of 25 M in float32 where there is none
-    python -m bench.memory --model qwen2.5-0.5b-instruct
+    python -m bench.gpu.memory     # Qwen2.5-3B's shape in bfloat16 on a GPU; one of 25 M in float32 where there is none
+    python -m bench.gpu.memory --model qwen2.5-0.5b-instruct
 
 With all weights and with adapters, each in a process of its own: warm-up, then GRPO. (Pre-training is for models made
 from nothing.)
@@ -30,8 +30,9 @@ from upaya.declared.curricula import load_curricula
 from upaya.declared.launch import Launch
 from upaya.declared.model import Lora, ModelFile, load_model_file
 from upaya.errors import UserError, shown_to_user
-from upaya.measuring.plan import GB, OVERHEAD, Needs, needs
-from upaya.measuring.shape import shape_of
+from upaya.measuring.memory import GB, Lengths, Needs
+from upaya.measuring.plan import OVERHEAD
+from upaya.measuring.plan import estimate as planned
 from upaya.policy.adapters import add_lora
 from upaya.policy.model import Policy, checkpoint_layers, load, silence_padding
 from upaya.rewards.regimes import load_regimes
@@ -63,7 +64,8 @@ def estimate(model: ModelFile) -> Needs:
     questions = read(Path("questions"), "train", curricula.questions)
     tokenizer = load(BASE)
     longest = max(len(tokenizer.encode_prompt(question.prompt)) for question in questions)
-    return needs(shape_of(model), model, curricula, Launch(), longest)
+    shown = max(len(tokenizer.encode_completion(question.gold)) for question in questions)
+    return planned(curricula, model, Launch(), Lengths(longest, shown))
 
 
 def random_policy(model: ModelFile) -> Policy:
@@ -139,7 +141,7 @@ def main(
     for column in ("weights", "estimate", "warmup", "GRPO", "peak / estimate"):
         table.add_column(column, justify="left" if column == "weights" else "right")
     for kind in ("all", "adapters"):
-        command = [sys.executable, "-m", "bench.memory", "--worker", kind, *(["--model", model] if model else [])]
+        command = [sys.executable, "-m", "bench.gpu.memory", "--worker", kind, *(["--model", model] if model else [])]
         out = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
         lines = [line for line in out.stdout.splitlines() if line.startswith("FOUND ")]
         if not lines:
