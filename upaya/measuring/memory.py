@@ -127,7 +127,7 @@ def packed(budget: int, prompts: int, group: int, prompt: int, completion: int) 
 
 
 @dataclass(frozen=True)
-class _Passes:
+class Passes:
     """Sizes of what passes of a model take."""
 
     shape: Shape
@@ -241,12 +241,12 @@ def needs(
     works = _works(curricula, launch.processes, lengths, entropies)
     limit = curricula.sampling.max_new_tokens
     return max(
-        (_needs_of(work, _Passes(shape, model, on_gpu), launch, lengths, limit, overhead) for work in works),
+        (_needs_of(work, Passes(shape, model, on_gpu), launch, lengths, limit, overhead) for work in works),
         key=lambda each: each.peak,
     )
 
 
-def _needs_of(work: _Work, passes: _Passes, launch: Launch, lengths: Lengths, limit: int, overhead: float) -> Needs:
+def _needs_of(work: _Work, passes: Passes, launch: Launch, lengths: Lengths, limit: int, overhead: float) -> Needs:
     shape, width, share, zero = passes.shape, passes.width, launch.processes, launch.zero
     trained_width = 4 if shape.rank else width  # adapters are in float32
     weights = float(shape.parameters * width)
