@@ -1,6 +1,6 @@
 """The memory that the stages take, beside what `upaya plan` says, for eight settings on the CPU.
 
-    python -m bench.memory           # all, some ten minutes
+    python -m bench.memory           # all, some twenty minutes
     python -m bench.memory 2 5       # some
 
 Each in a scratch clone of the last commit: random weights in a shape, two steps of warm-up and two of GRPO by the
