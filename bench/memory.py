@@ -1,158 +1,103 @@
-"""One step of the training stages on random weights in a real model's shape: peak memory beside what `upaya plan` says.
+"""The memory that the stages take, beside what `upaya plan` says, for eight settings on the CPU.
 
-    python -m bench.memory     # Qwen2.5-3B's shape in bfloat16 on a GPU; one of 25 M in float32 where there is none
-    python -m bench.memory --model qwen2.5-0.5b-instruct
+    python -m bench.memory           # all, some twenty minutes
+    python -m bench.memory 2 5       # some
 
-With all weights and with adapters, each in a process of its own: warm-up, then GRPO. (Pre-training is for models made
-from nothing.)
-The estimate is of the largest of these. On a CPU the peak is that of the whole process. Needs what `make run` builds
-(questions, tokenizer).
+Each in a scratch clone of the last commit: random weights in a shape, two steps of warm-up and two of GRPO by the
+stages' own programs, with their rollouts and checkpoints. What is measured is the resident memory of the largest of a
+stage's processes at its peak, as the kernel counts it. The estimate is that of the clone, with lengths in tokens. Needs
+the questions that `make run` builds. (On a GPU: bench/gpu.)
 """
 
-import json
-import os
-import resource
-import subprocess
-import sys
+import contextlib
 import tempfile
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import typer
 from rich.table import Table
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from bench.performance import LARGER
-from upaya.corpus.questions import read
+from bench.scratch import NAME, Setting, clone, declare, stages
 from upaya.declared.curricula import load_curricula
-from upaya.declared.launch import Launch
-from upaya.declared.model import Lora, ModelFile, load_model_file
-from upaya.errors import UserError, shown_to_user
-from upaya.measuring.plan import GB, OVERHEAD, Needs, needs
+from upaya.declared.launch import load_launch
+from upaya.declared.model import load_model_file
+from upaya.errors import shown_to_user
+from upaya.measuring.memory import GB, Needs
+from upaya.measuring.plan import estimate, lengths_of
 from upaya.measuring.shape import shape_of
-from upaya.policy.adapters import add_lora
-from upaya.policy.model import Policy, checkpoint_layers, load, silence_padding
 from upaya.rewards.regimes import load_regimes
-from upaya.startup import start
 from upaya.terminal import console
-from upaya.training.grpo.loop import GrpoSettings, train
-from upaya.training.sft.warmup import warm_up
-from upaya.training.steps import processes
-from upaya.training.steps.run import Run
 
-BASE = Path("policies/base")
-ADAPTERS = Lora(rank=32, alpha=64)
-
-
-def declared(name: str | None, adapters: bool) -> ModelFile:
-    """The model file that is measured: by name, else by what this machine can hold."""
-    if name or torch.cuda.is_available():
-        found = load_model_file(name or "qwen2.5-3b-instruct")
-        if not found.shape:
-            raise UserError(f"params/models/{name}.yaml gives no `shape`: there is nothing to make random weights of")
-    else:
-        shape = {**LARGER, "vocab_size": len(load(BASE).tokenizer)}
-        found = ModelFile(hub="none/none", shape=shape, gradient_checkpointing=True)
-    return found.model_copy(update={"lora": ADAPTERS if adapters else None})
+QWEN2 = {"model_type": "qwen2", "max_position_embeddings": 1024, "tie_word_embeddings": True}
+M6 = {**QWEN2, "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6, "num_attention_heads": 8,
+      "num_key_value_heads": 4}  # fmt: skip
+M24 = {**QWEN2, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8,
+       "num_key_value_heads": 4}  # fmt: skip
+M77 = {**QWEN2, "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12,
+       "num_key_value_heads": 4}  # fmt: skip
+TINY = {**QWEN2, "model_type": "llama", "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 4}  # fmt: skip
+LORA = {"rank": 16, "alpha": 32}
 
 
-def estimate(model: ModelFile) -> Needs:
-    curricula = load_curricula(load_regimes())
-    questions = read(Path("questions"), "train", curricula.questions)
-    tokenizer = load(BASE)
-    longest = max(len(tokenizer.encode_prompt(question.prompt)) for question in questions)
-    return needs(shape_of(model), model, curricula, Launch(), longest)
+def small(prompts: int, group: int, tokens: int, new: int, **grpo: object) -> dict[str, dict[str, object]]:
+    """Batches that a slow machine takes in seconds."""
+    until = {"regime": "form", "score": 0.97, "every": 40, "questions": prompts, "samples": group}
+    return {
+        "warmup": {"batch_size": prompts * 2, "tokens_per_micro_batch": tokens, "until": until},
+        "grpo": {"prompts": prompts, "group_size": group, "tokens_per_micro_batch": tokens, "validation": None, **grpo},
+        "sampling": {"max_new_tokens": new},
+    }
 
 
-def random_policy(model: ModelFile) -> Policy:
-    """Random weights in a model's shape, as `load` would have put them there."""
-    shape = dict(model.shape or {})
-    tokenizer = load(BASE).tokenizer
-    config = AutoConfig.for_model(shape.pop("model_type"), **shape, eos_token_id=tokenizer.eos_token_id)
-    torch.manual_seed(1)
-    with processes.device():
-        made: Any = AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, model.dtype), attn_implementation="sdpa"
-        )
-    policy = Policy(made, tokenizer)
-    silence_padding(policy)
-    if model.gradient_checkpointing:
-        checkpoint_layers(made)
-    return policy
+SETTINGS = {
+    "tiny, as declared": Setting(TINY),
+    "float32, micro-batches of 16,384": Setting(M6, **small(32, 8, 16384, 64)),
+    "the same, gradient checkpointing": Setting(M6, {"gradient_checkpointing": True}, **small(32, 8, 16384, 64)),
+    "bfloat16, long completions": Setting(M24, {"dtype": "bfloat16"}, **small(4, 16, 4096, 256)),
+    "float32, a reference, 32,768 tokens": Setting(
+        {**M24, "vocab_size": 32768}, **small(4, 8, 1024, 64, loss={"kl": 0.05})
+    ),
+    "float32": Setting(M77, **small(4, 8, 1024, 32)),
+    "bfloat16, LoRA, gradient checkpointing": Setting(
+        {**M77, "vocab_size": 32768}, {"dtype": "bfloat16", "lora": LORA, "gradient_checkpointing": True},
+        **small(8, 8, 4096, 64),
+    ),
+    "two processes, ZeRO 1": Setting(M24, launch={"processes": 2, "zero": 1, "threads": 1}, **small(8, 8, 2048, 64)),
+}  # fmt: skip
 
 
-def peak() -> float:
-    """Bytes: of the device, or of this process since it began."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated()) + OVERHEAD["cuda"]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+def planned(project: Path) -> tuple[Needs, float]:
+    """What `upaya plan` says of the clone, and the model's parameters."""
+    with contextlib.chdir(project):
+        curricula, model = load_curricula(load_regimes()), load_model_file(NAME)
+        return estimate(curricula, model, load_launch(NAME), lengths_of(curricula, model)), shape_of(model).parameters
 
 
-def worker(name: str | None, adapters: bool) -> None:
-    """The stages one after another; prints a line of JSON with the peak and the seconds after each."""
-    regimes, found = load_regimes().plain, dict[str, tuple[float, float]]()
-    curricula = load_curricula(load_regimes())
-    model = declared(name, adapters)
-    policy = random_policy(model)
-    if model.lora:
-        add_lora(policy.model, model.lora, seed=1)
-    questions = read(Path("questions"), "train", curricula.questions)[:64]
-    until = curricula.warmup.until.model_copy(update={"questions": 1, "samples": 1, "every": 1})
-    warmup = curricula.warmup.model_copy(update={"max_steps": 1, "until": until})
-    with tempfile.TemporaryDirectory() as folder:
-
-        def timed(stage: str, start: float) -> None:
-            found[stage] = (peak(), time.perf_counter() - start)
-
-        start = time.perf_counter()
-        warm_up(
-            policy, questions, questions, warmup, curricula.sampling, regimes,
-            Run("warmup", Path(folder) / "warmup", "bench", 1, lambda record: None),
-        )  # fmt: skip
-        timed("warmup", start)
-        settings = GrpoSettings(
-            regime="lenient", reward=regimes["lenient"], scored=regimes, learning_rate=1e-6, first_step=0, last_step=1,
-            until=None, sampling=curricula.sampling, grpo=curricula.grpo.model_copy(update={"checkpoint_every": 1}),
-        )  # fmt: skip
-        start = time.perf_counter()
-        train(policy, questions, settings, Run("lenient", Path(folder) / "l", "bench", 1, lambda record: None))
-        timed("GRPO", start)
-    print("FOUND " + json.dumps(found), flush=True)
-
-
-def main(
-    model: Annotated[str | None, typer.Option(help="a file under params/models/ with a shape")] = None,
-    worker_: Annotated[str | None, typer.Option("--worker", hidden=True)] = None,
-) -> None:
-    if not BASE.exists():
-        raise UserError(
-            f"no {BASE}: the bench takes its questions and tokenizer from the default curriculum; `make run`"
-        )
-    if worker_:
-        worker(model, worker_ == "adapters")
-        return
-    if not torch.cuda.is_available():
-        console.print("no GPU here: the shape of Qwen2.5-3B was not run")
-    table = Table(title="peak memory in GB, and seconds of one step with all that is around it", title_justify="left")
-    for column in ("weights", "estimate", "warmup", "GRPO", "peak / estimate"):
-        table.add_column(column, justify="left" if column == "weights" else "right")
-    for kind in ("all", "adapters"):
-        command = [sys.executable, "-m", "bench.memory", "--worker", kind, *(["--model", model] if model else [])]
-        out = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
-        lines = [line for line in out.stdout.splitlines() if line.startswith("FOUND ")]
-        if not lines:
-            raise UserError(f"the stages failed with {kind} weights:\n{out.stderr[-2000:]}")
-        found = json.loads(lines[-1].removeprefix("FOUND "))
-        expected = estimate(declared(model, kind == "adapters")).peak
-        cells = [f"{found[stage][0] / GB:.2f} ({found[stage][1]:.1f} s)" for stage in ("warmup", "GRPO")]
-        most = max(value[0] for value in found.values())
-        table.add_row(kind, f"{expected / GB:.2f}", *cells, f"{most / expected:.2f}")
+def main(numbers: Annotated[list[int] | None, typer.Argument(help="of settings, from 1")] = None) -> None:
+    table = Table(title="GB of the largest process at its peak", title_justify="left")
+    for column in ("setting", "M parameters", "estimate", "warm-up", "GRPO", "measured / estimate", "seconds"):
+        table.add_column(column, justify="left" if column == "setting" else "right")
+    with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
+        project = clone(Path(folder).resolve())
+        for number, (title, setting) in enumerate(SETTINGS.items(), start=1):
+            if numbers and number not in numbers:
+                continue
+            declare(project, setting)
+            needed, parameters = planned(project)
+            found = stages(project)
+            most = max(peak.memory for peak in found.values())
+            table.add_row(
+                f"{number}. {title}", f"{parameters / 1e6:.1f}", f"{needed.peak / GB:.2f}",
+                *(f"{peak.memory / GB:.2f}" for peak in found.values()), f"{most / needed.peak:.2f}",
+                f"{sum(peak.seconds for peak in found.values()):.0f}",
+            )  # fmt: skip
+            console.print(
+                f"{title}: {needed.peak / GB:.2f} estimated, {most / GB:.2f} measured: {needed}", markup=False
+            )
     console.print(table)
 
 
 if __name__ == "__main__":
-    start()
     with shown_to_user():
         typer.run(main)

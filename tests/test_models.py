@@ -93,6 +93,18 @@ def test_ids_beyond_the_tokenizer_have_no_probability(policy: Policy) -> None:
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
+def test_the_backward_pass_makes_no_copy_of_the_logits(policy: Policy) -> None:
+    """A large model's are gigabytes; the gradient is written into their own memory, of padded vocabularies too."""
+    tokens = list(range(300, 800))
+    found = logprobs_of(policy, policy.encode_prompt("眼界？"), tokens)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        found.sum().backward()
+    assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
+    events = profiler.profiler.kineto_results.events()
+    made = [event.nbytes() for event in events if event.name() == "[memory]"]
+    assert 0 < max(made) < 4 * len(tokens) * policy.model.config.vocab_size / 2
+
+
 @pytest.mark.parametrize(
     ("template", "opening", "taught"),
     [

@@ -255,13 +255,15 @@ def export_questions(
 def plan(
     policy: str = typer.Argument("lenient-strict", help="a policy of params/curricula.yaml"),
     model: str = typer.Option("", help="a file under params/models/; the chosen one where none is given"),
+    measure: bool = typer.Option(False, help="measure what this machine computes, and say what a step takes here"),
 ) -> None:
-    """Which stages would run for a policy and why, and what its model needs in memory under every launch.
+    """Which stages would run for a policy and why, and what its model needs under every launch: memory, disk, time.
 
     upaya plan lenient-strict
-    upaya plan --model qwen2.5-3b-instruct
+    upaya plan --model qwen2.5-3b-instruct --measure
     """
     from upaya.declared.curricula import load_curricula
+    from upaya.declared.model import load_model_file
     from upaya.measuring.plan import show as show_memory
     from upaya.operating.pipeline import targets_of
     from upaya.operating.plan import show as show_stages
@@ -270,7 +272,16 @@ def plan(
     curricula = load_curricula(load_regimes())
     if not model:
         show_stages(targets_of(policy, curricula), curricula)
-    show_memory(curricula, model or curricula.model)
+    name = model or curricula.model
+    machine = None
+    if measure:
+        from upaya.startup import start_as_declared
+
+        start_as_declared()
+        from upaya.measuring.roofline import measured
+
+        machine = measured(load_model_file(name).dtype)
+    show_memory(curricula, name, machine)
 
 
 @app.command()

@@ -276,14 +276,15 @@ def step() -> dict[str, Any]:
 
 
 def memory() -> dict[str, Any]:
-    """The stages of `python -m bench.memory`, one step of warm-up and of GRPO with their checkpoints: peak bytes, and
-    the seconds after each, beside what `upaya plan` says. (All weights of 3 B: a checkpoint of 37 GB; see `step`.)"""
-    from bench.memory import declared, estimate
+    """The stages of `python -m bench.gpu.memory`, one step of warm-up and of GRPO with their checkpoints: peak bytes,
+    and the seconds after each, beside what `upaya plan` says. (All weights of 3 B: a checkpoint of 37 GB; see `step`.)
+    """
+    from bench.gpu.memory import declared, estimate
 
     found: dict[str, Any] = {}
     for name, kind in (("3b", "adapters"), ("0.5b", "all"), ("0.5b", "adapters")):
         model = f"qwen2.5-{name}-instruct"
-        command = [sys.executable, "-m", "bench.memory", "--worker", kind, "--model", model]
+        command = [sys.executable, "-m", "bench.gpu.memory", "--worker", kind, "--model", model]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
         said = json.loads(lines[-1].removeprefix("FOUND ")) if lines else done.stderr[-1000:]

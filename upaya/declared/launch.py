@@ -28,6 +28,12 @@ class Launch(Declared):
     device_memory: float | None = Field(
         default=None, gt=0, description="GB of each device, for `upaya plan`; None: of this machine's"
     )
+    operations: float | None = Field(
+        default=None, gt=0, description="10¹² of matrix products a second, of each device; for `upaya plan`"
+    )
+    bandwidth: float | None = Field(
+        default=None, gt=0, description="GB a second that each device reads and writes; for `upaya plan`"
+    )
 
     @property
     def is_plain(self) -> bool:

@@ -1,95 +1,43 @@
-"""What a model and its settings need in memory, before anything is loaded: the arithmetic behind `upaya plan`.
+"""`upaya plan`: what a model needs under every launch, in memory, on the disk and in time (memory.py and roofline.py
+beside this)."""
 
-Bytes per parameter as in Rajbhandari et al. 2020 ("ZeRO", §3): weights and gradients in the model's precision, AdamW's
-two moments and the float32 weights that it moves. What is shared out among N processes is divided by N: the optimiser's
-state from ZeRO stage 1 on, gradients from 2 on, weights at 3.
-"""
-
-import math
 import shutil
 import subprocess
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 
 import psutil
 from rich.table import Table
+from tokenizers import Tokenizer
 
 from upaya.corpus.questions import read_split
 from upaya.declared.curricula import Curricula
 from upaya.declared.launch import Launch, load_launch
 from upaya.declared.model import ModelFile, load_model_file
-from upaya.declared.sampling import ROWS_AT_ONCE
 from upaya.errors import LESS_MEMORY, UserError
+from upaya.measuring.memory import GB, Lengths, Needs, checkpoints, needs, policy
+from upaya.measuring.roofline import Machine, declared, step_seconds
 from upaya.measuring.shape import Shape, shape_of
-from upaya.paths import LAUNCHES, QUESTIONS
+from upaya.paths import LAUNCHES, POLICIES, QUESTIONS
+from upaya.rewards.regimes import load_regimes
 from upaya.terminal import console
 
-GB = 1e9
-
 TRAIN = QUESTIONS / "train.jsonl"
+TEMPLATE = 16  # tokens that a chat template puts around a prompt
+LONGEST = 50  # in characters, among which the longest in tokens is looked for
 
-PROMPT_TOKENS = 256  # where no questions have been built yet
-
-SAMPLING_BYTES = (
-    28  # a logit while a token is drawn: itself, log-probability, probability, kept, and the sum in float64
-)
-
-OVERHEAD = {"cpu": 0.7 * GB, "cuda": 1.5 * GB}  # the interpreter and libraries; on a GPU its context and fragmentation
-
-
-@dataclass(frozen=True)
-class Needs:
-    """Bytes that each process needs.
-
-    Attributes:
-        gathered: the whole weights at ZeRO stage 3, while it samples.
-        activations: of one micro-batch of an update, its logits included.
-        cache: keys and values of the completions that are decoded side by side, and the logits they are drawn from.
-        overhead: what is there before any model.
-    """
-
-    weights: float
-    gradients: float
-    optimiser: float
-    gathered: float
-    activations: float
-    cache: float
-    overhead: float
-
-    @property
-    def peak(self) -> float:
-        """An update holds gradients and activations, a rollout the cache and, at stage 3, the whole weights."""
-        always = self.weights + self.optimiser + self.overhead
-        return always + max(self.gradients + self.activations, self.gathered + self.cache)
-
-
-def needs(shape: Shape, model: ModelFile, curricula: Curricula, launch: Launch, prompt_tokens: int) -> Needs:
-    """The arithmetic, for the policy that is trained; a reference (grpo.loss.kl above 0) is one more set of weights."""
-    width = 2 if model.dtype == "bfloat16" else 4
-    share = launch.processes
-    copies = 2 if curricula.grpo.loss.kl > 0 else 1
-    weights = shape.parameters * width * copies
-    trained_width = 4 if model.lora else width  # adapters are in float32
-    kept = 8 if trained_width == 4 and not launch.zero else 12  # moments, and float32 weights where there are none yet
-    gradient = (
-        trained_width if launch.zero or trained_width == 4 else 4 + trained_width
-    )  # then of the float32 copies too
-    tokens = max(curricula.grpo.tokens_per_micro_batch, curricula.warmup.tokens_per_micro_batch)
-    in_layer = 6 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 4 * shape.intermediate
-    if model.lora:  # beside each linear layer's output the adapter's, before and after it is scaled
-        in_layer += 2 * (shape.queries + 2 * shape.keys + 2 * shape.hidden + 2 * shape.intermediate)
-    in_layers = shape.hidden * shape.layers + in_layer if model.gradient_checkpointing else in_layer * shape.layers
-    rows = min(ROWS_AT_ONCE, math.ceil(curricula.grpo.prompts / share) * curricula.grpo.group_size)
-    held = rows * curricula.sampling.max_new_tokens + math.ceil(rows / curricula.grpo.group_size) * prompt_tokens
-    return Needs(
-        weights=weights / (share if launch.zero == 3 else 1),
-        gradients=shape.trained * gradient / (share if launch.zero >= 2 else 1),
-        optimiser=shape.trained * kept / (share if launch.zero >= 1 else 1),
-        gathered=weights if launch.zero == 3 else 0.0,
-        activations=tokens * (in_layers + shape.vocabulary) * width,
-        cache=held * shape.layers * 2 * shape.keys * width + rows * shape.vocabulary * SAMPLING_BYTES,
-        overhead=OVERHEAD["cuda" if launch.device_memory or gpu_memory() else "cpu"],
-    )
+# Of a stage with a model of nothing: the interpreter, the libraries and MLflow's client (python -m bench.memory); on a
+# GPU its context and fragmentation.
+OVERHEAD = {"cpu": 0.56 * GB, "cuda": 1.5 * GB}
+QUESTION = 2.7  # bytes that a byte of train.jsonl takes once it is read
+PARTS = {
+    "weights": "weights", "reference": "reference, for grpo.loss.kl", "gradients": "gradients",
+    "optimiser": "optimiser's state, float32 weights", "activations": "activations of a micro-batch",
+    "scores": "attention's masks", "logits": "logits and loss", "backward": "a layer's backward pass",
+    "gathered": "whole weights, gathered", "cache": "keys and values", "draws": "logits drawn from",
+    "saving": "a checkpoint's tensor", "overhead": "interpreter, libraries",
+}  # fmt: skip
 
 
 @cache
@@ -111,35 +59,112 @@ def device_memory(launch: Launch) -> float:
     return float(psutil.virtual_memory().total) / launch.processes
 
 
-def show(curricula: Curricula, name: str) -> None:
-    """A table for one model: every launch under params/launch/, the chosen one marked."""
-    model, longest = load_model_file(name), _prompt_tokens()
-    shape = shape_of(model)
+def is_on_gpu(launch: Launch) -> bool:
+    return bool(launch.device_memory or gpu_memory())
+
+
+def overhead(on_gpu: bool) -> float:
+    """Bytes that a stage takes beside all tensors, on its device."""
+    if on_gpu:
+        return OVERHEAD["cuda"]
+    return OVERHEAD["cpu"] + (QUESTION * TRAIN.stat().st_size if TRAIN.is_file() else 0.0)
+
+
+def estimate(curricula: Curricula, model: ModelFile, launch: Launch, lengths: Lengths) -> Needs:
+    """What a process of the stages that train a model needs. Raises UserError for a model whose sizes are unknown."""
+    bonus = any(regime.entropy > 0 for regime in load_regimes().plain.values())
+    on_gpu = is_on_gpu(launch)
+    return needs(
+        shape_of(model), model, curricula, launch, lengths, on_gpu=on_gpu, overhead=overhead(on_gpu), entropies=bonus
+    )
+
+
+def lengths_of(curricula: Curricula, model: ModelFile) -> Lengths:
+    """The longest prompt and the longest completion shown, among the questions that are trained on: in tokens where the
+    tokenizer is at hand, else a character taken for a token, which is too much rather than too little."""
+    if not TRAIN.is_file():
+        return Lengths()
+    asked = [curricula.asked(name) for name in ("warmup", *curricula.policies)]
+    questions = [
+        each for each in read_split(QUESTIONS, "train") if any(s.holds(each.kind, each.difficulty) for s in asked)
+    ]
+    if not questions:
+        return Lengths()
+    file = (Path(model.path).expanduser() if model.path else POLICIES / "base") / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else None
+
+    def longest(texts: Iterable[str]) -> int:
+        ordered = sorted(texts, key=len)[-LONGEST:]
+        return max(len(tokenizer.encode(text).ids) if tokenizer else len(text) for text in ordered)
+
+    around = TEMPLATE if model.chat else 1
+    if model.system_prompt:
+        around += longest([model.system_prompt])
+    return Lengths(longest(each.prompt for each in questions) + around, longest(each.gold for each in questions) + 1)
+
+
+def show(curricula: Curricula, name: str, machine: Machine | None = None) -> None:
+    """A table for one model, a column for every launch under params/launch/, the chosen one marked.
+
+    Args:
+        machine: what this machine shows, for the launches that are its own.
+    """
+    model = load_model_file(name)
+    shape, lengths = shape_of(model), lengths_of(curricula, model)
     what = f"LoRA of rank {model.lora.rank}" if model.lora else "all weights"
     table = Table(
         title=f"{name}: {shape.parameters / 1e6:,.1f} M parameters, {shape.trained / 1e6:,.1f} M trained ({what}), "
-        f"{model.dtype}{', gradient checkpointing' if model.gradient_checkpointing else ''}. GB of each process:",
+        f"{model.dtype}{', gradient checkpointing' if model.gradient_checkpointing else ''}; prompts of up to "
+        f"{lengths.prompt} tokens. GB of each process, at the fullest moment of warm-up and GRPO:",
         title_justify="left",
     )
-    table.add_column("launch", no_wrap=True)
-    for column in ("processes", "ZeRO", *(field.name for field in fields(Needs)), "peak", "of", "fits"):
-        table.add_column(column, justify="right")
+    table.add_column("", no_wrap=True)
+    columns = []
     for path in sorted(LAUNCHES.glob("*.yaml")):
+        table.add_column(f"{path.stem}{' ◀' if path.stem == curricula.launch else ''}", justify="right")
         launch = load_launch(path.stem)
-        needed, have = needs(shape, model, curricula, launch, longest), device_memory(launch)
-        table.add_row(
-            f"{path.stem}{' ◀' if path.stem == curricula.launch else ''}", str(launch.processes), str(launch.zero),
-            *(f"{value / GB:.2f}" for value in asdict(needed).values()),
-            f"{needed.peak / GB:.2f}", f"{have / GB:.0f}", "yes" if needed.peak <= have else "NO",
-        )  # fmt: skip
+        columns.append(_column(curricula, model, shape, launch, lengths, declared(launch) or _own(launch, machine)))
+    for row in columns[0]:
+        table.add_row(row, *(column[row] for column in columns), end_section=row in ("ZeRO", "fits"))
     console.print(table)
+    for file, size in (("a stage's checkpoints", checkpoints(shape)), ("a published policy", policy(shape, model))):
+        console.print(f"disk: {file}: {size / GB:.2f} GB")
+
+
+def _own(launch: Launch, machine: Machine | None) -> Machine | None:
+    """What this machine shows, where the launch is one process on it: several would share what it does."""
+    return machine if launch.is_plain and launch.device_memory is None else None
+
+
+def _column(
+    curricula: Curricula, model: ModelFile, shape: Shape, launch: Launch, lengths: Lengths, machine: Machine | None
+) -> Mapping[str, str]:
+    needed, have = estimate(curricula, model, launch, lengths), device_memory(launch)
+    rows = {"processes": str(launch.processes), "ZeRO": str(launch.zero)}
+    rows |= {said: f"{getattr(needed, part) / GB:.2f}" for part, said in PARTS.items()}
+    rows |= {
+        "peak": f"{needed.peak / GB:.2f}",
+        "of": f"{have / GB:.0f}",
+        "fits": "yes" if needed.peak <= have else "NO",
+    }
+    # The weights are read into the machine's memory, whole by each process, and go to the device from there.
+    host = needed.peak if not is_on_gpu(launch) else overhead(on_gpu=False) + needs_on_host(shape, model)
+    rows["the machine's memory"] = f"{host / GB:.2f}"
+    spent = step_seconds(shape, model, curricula, launch, lengths, machine) if machine else None
+    rows["seconds of a step: rollout"] = f"{spent[0]:.3g}" if spent else "not known"
+    rows["update, at the least"] = f"{spent[1]:.3g}" if spent else "not known"
+    return rows
+
+
+def needs_on_host(shape: Shape, model: ModelFile) -> float:
+    return float(shape.parameters * (2 if model.dtype == "bfloat16" else 4))
 
 
 def warn_where_it_cannot_fit(curricula: Curricula, launch: Launch) -> None:
     """One line where the estimate is beyond the memory there is; the run goes on, for an estimate may be wrong."""
     model, have = load_model_file(curricula.model), device_memory(launch)
     try:
-        needed = needs(shape_of(model), model, curricula, launch, _prompt_tokens())
+        needed = estimate(curricula, model, launch, lengths_of(curricula, model))
     except (UserError, AttributeError):  # an architecture that this arithmetic does not know
         return
     if needed.peak > have:
@@ -147,10 +172,3 @@ def warn_where_it_cannot_fit(curricula: Curricula, launch: Launch) -> None:
             f"warning: {curricula.model} needs some {needed.peak / GB:.1f} GB in each process, which has "
             f"{have / GB:.1f}: the run will probably not fit. {LESS_MEMORY}"
         )
-
-
-def _prompt_tokens() -> int:
-    """The longest prompt, a character taken for a token, which is too much rather than too little."""
-    if not TRAIN.is_file():
-        return PROMPT_TOKENS
-    return max((len(question.prompt) for question in read_split(QUESTIONS, "train")), default=PROMPT_TOKENS)

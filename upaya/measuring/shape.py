@@ -47,16 +47,25 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What of an architecture the arithmetic of memory needs; sizes in elements."""
+    """What of an architecture the arithmetic of memory needs; sizes in elements.
+
+    Attributes:
+        queries, keys: of a token, over all heads.
+        normed: of its queries and keys, what goes through norms of their own.
+        rank: of adapters; 0 where all weights are trained.
+    """
 
     parameters: int
     trained: int
     layers: int
     hidden: int
     intermediate: int
+    heads: int
     queries: int
     keys: int
     vocabulary: int
+    normed: int = 0
+    rank: int = 0
 
 
 def shape_of(model: ModelFile) -> Shape:
@@ -87,7 +96,10 @@ def shape_of(model: ModelFile) -> Shape:
     if model.lora:
         targets = linear if model.lora.targets == "all-linear" else model.lora.targets
         trained = layers * sum(model.lora.rank * sum(linear[name]) for name in targets if name in linear)
-    return Shape(parameters, trained, layers, hidden, inner, queries, keys, config["vocab_size"])
+    return Shape(
+        parameters, trained, layers, hidden, inner, heads, queries, keys, config["vocab_size"],
+        queries + keys if family.head_norms else 0, model.lora.rank if model.lora else 0,
+    )  # fmt: skip
 
 
 def _unusual(config: Mapping[str, Any]) -> bool:
@@ -138,13 +150,18 @@ def _built(settings: Mapping[str, Any], lora: Lora | None) -> Shape:
         )
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    keys = (getattr(config, "num_key_value_heads", None) or heads) * size
+    has_norms = any(name.endswith(".q_norm") for name, _ in model.named_modules())
     return Shape(
         parameters=parameters,
         trained=trained,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         intermediate=config.intermediate_size,
+        heads=heads,
         queries=heads * size,
-        keys=(getattr(config, "num_key_value_heads", None) or heads) * size,
+        keys=keys,
         vocabulary=config.vocab_size,
+        normed=heads * size + keys if has_norms else 0,
+        rank=lora.rank if lora else 0,
     )

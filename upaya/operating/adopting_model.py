@@ -14,7 +14,8 @@ from upaya.declared.questions import QuestionParams, TextSource
 from upaya.declared.validation import FileName, load_yaml, validated
 from upaya.errors import UserError
 from upaya.files import read_json
-from upaya.measuring.plan import GB, PROMPT_TOKENS, device_memory, gpu_memory, needs
+from upaya.measuring.memory import GB, Lengths
+from upaya.measuring.plan import device_memory, estimate, gpu_memory
 from upaya.measuring.shape import Shape, shape_of
 from upaya.operating.changing import changed, new, show, write
 from upaya.paths import CURRICULA, MODELS, NO_FILES, QUESTION_PARAMS
@@ -63,7 +64,7 @@ def adopt_model(what: str, name: str, dry_run: bool) -> None:
         update={"sampling": curricula.sampling.model_copy(update={"max_new_tokens": COMPLETION})}
     )
     launch = load_launch(curricula.launch)
-    peak, have = needs(shape, model, curricula, launch, PROMPT_TOKENS).peak, device_memory(launch)
+    peak, have = estimate(curricula, model, launch, Lengths()).peak, device_memory(launch)
     fits = (
         "it fits" if peak <= have else "IT DOES NOT FIT: `upaya plan` shows every launch; `lora: {rank: 32, alpha: 64}`"
     )

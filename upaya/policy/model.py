@@ -255,14 +255,16 @@ def load(
 
 def silence_padding(policy: Policy) -> None:
     """Where the vocabulary is padded beyond the tokenizer, what is no token gets no probability, in sampling and in
-    training alike (finite, for −∞ · 0 is not a number)."""
+    training alike (finite, for −∞ · 0 is not a number). Nor has it a gradient, which is in proportion to its
+    probability: the backward pass need not set it to 0, in a copy of the logits' whole gradient."""
     tokens = _tokens(policy.tokenizer)
     if policy.model.config.get_text_config().vocab_size > tokens:
-        head = policy.model.get_output_embeddings()
-        head.register_forward_hook(lambda module, inputs, logits: logits.index_fill_(-1, beyond(logits), -1e4))
 
-        def beyond(logits: torch.Tensor) -> torch.Tensor:
-            return torch.arange(tokens, logits.shape[-1], device=logits.device)
+        @torch.no_grad()
+        def fill(module: Any, inputs: Any, logits: torch.Tensor) -> None:
+            logits[..., tokens:] = -1e4
+
+        policy.model.get_output_embeddings().register_forward_hook(fill)
 
 
 def _tokens(tokenizer: Any) -> int:

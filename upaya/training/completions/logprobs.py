@@ -48,7 +48,8 @@ def completion_logprobs(
             layout=layout,
         ).logits  # fmt: skip
     inside = length_mask(lengths, tokens_RT.shape[1])
-    chosen = chosen_logprobs(logits[0], tokens_RT[inside].to(device), sampling, entropies)
+    # squeeze, and not [0], whose backward pass copies the whole gradient
+    chosen = chosen_logprobs(logits.squeeze(0), tokens_RT[inside].to(device), sampling, entropies)
     logprobs, spread = (torch.zeros(tokens_RT.shape).masked_scatter(inside, part.to(inside.device)) for part in chosen)
     return logprobs, spread
 

@@ -53,16 +53,13 @@ class Engine:
             weight_decay=weight_decay,
             fused=True,  # on a CPU without MKL's square root, which differs from processor to processor
         )
+        for name, master in self.masters.items():
+            if master is not self.trained[name]:
+                self.trained[name].register_post_accumulate_grad_hook(partial(_move_gradient, master))
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a (micro-)batch, or of this process's part of it. All processes call it equally often."""
         loss.backward()
-        for name, master in self.masters.items():
-            parameter = self.trained[name]
-            if master is not parameter and parameter.grad is not None:
-                gradient = parameter.grad.float()
-                master.grad = gradient if master.grad is None else master.grad + gradient
-                parameter.grad = None
 
     def step(self, scale: float = 1.0) -> float:
         """One optimiser step on the gradients added since the last, at `scale` times the learning rate.
@@ -279,6 +276,17 @@ def _gradient(parameter: Tensor) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
+
+
+def _move_gradient(master: Parameter, parameter: Tensor) -> None:
+    """Add a parameter's gradient to its float32 copy's as soon as it is there: the backward pass holds none twice but
+    one."""
+    assert parameter.grad is not None
+    if master.grad is None:
+        master.grad = parameter.grad.float()
+    else:
+        master.grad += parameter.grad
+    parameter.grad = None
 
 
 def _need_finite(norm: float) -> None:
