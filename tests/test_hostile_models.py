@@ -180,3 +180,18 @@ def test_an_architecture_that_makes_no_model(change: dict[str, Any], message: st
         declared = ModelFile.model_validate({"architecture": settings, "pretraining": pretraining})
         assert declared.architecture
         from_config(declared.architecture, train_tokenizer(["眼界，无见。"] * 3, 320), seed=1)
+
+
+def test_bfloat16_that_this_process_cannot_compute_is_said_before_any_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = torch.nn.functional.scaled_dot_product_attention
+
+    def fails(*states: torch.Tensor, **how: Any) -> torch.Tensor:
+        if states[0].device.type == "cpu":
+            raise RuntimeError("pack_vnni2 is only supported when avx512 is supported\nat somewhere")
+        return kernel(*states, **how)
+
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", fails)
+    with pytest.raises(UserError, match=r"key 'numerics\.mode': .*pack_vnni2.* Say `native`"):
+        load(folder, Handling(dtype="bfloat16"))

@@ -19,7 +19,7 @@ from upaya.declared.model import Handling
 from upaya.errors import UserError
 from upaya.files import read_json
 from upaya.policy.adapters import BASE, CONFIG, has_adapters, read_adapters, save_adapters
-from upaya.policy.attention import attention
+from upaya.policy.attention import attention, need_bfloat16
 from upaya.policy.device import device
 from upaya.policy.layers import need_targets
 from upaya.policy.soundness import (
@@ -220,6 +220,8 @@ def load(
         _need_room(source, policy, config, room)
     if asked.lora:
         need_targets(source, empty, asked.lora)
+    if asked.dtype == "bfloat16":
+        need_bfloat16(device())
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source if is_hubs else weights,

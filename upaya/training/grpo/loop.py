@@ -25,6 +25,7 @@ from upaya.declared.model import RateSchedule
 from upaya.declared.regimes import Regime, Schedule
 from upaya.declared.sampling import SamplingParams
 from upaya.errors import UserError
+from upaya.policy.attention import need_bfloat16
 from upaya.policy.model import Policy, compile_layers
 from upaya.rewards.scoring import score
 from upaya.training.completions.measures import measure, under
@@ -120,6 +121,8 @@ class _Loop:
         self, policy: Policy, questions: Sequence[Question], settings: GrpoSettings, run: Run, reference: Policy | None
     ) -> None:
         grpo = settings.grpo
+        if grpo.precision == "bfloat16":
+            need_bfloat16(policy.model.device)
         self.policy, self.questions, self.settings, self.run, self.reference = (
             policy, questions, settings, run, reference,
         )  # fmt: skip
