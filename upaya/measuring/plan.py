@@ -147,7 +147,7 @@ def _column(
         "of": f"{have / GB:.0f}",
         "fits": "yes" if needed.peak <= have else "NO",
     }
-    # The weights are read into the machine's memory, whole by each process, and go to the device from there.
+    # At the most: weights that are in the declared type are mapped from their files, one copy for all processes.
     host = needed.peak if not is_on_gpu(launch) else overhead(on_gpu=False) + needs_on_host(shape, model)
     rows["the machine's memory"] = f"{host / GB:.2f}"
     spent = step_seconds(shape, model, curricula, launch, lengths, machine) if machine else None
