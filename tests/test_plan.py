@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,11 @@ QWEN = ("qwen2.5-0.5b-instruct", "qwen2.5-3b-instruct", "qwen2.5-3b-instruct-lor
 
 
 @pytest.fixture(autouse=True)
-def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a checkout in which nothing is built, whatever this one holds."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(plan, "TRAIN", tmp_path / "questions/train.jsonl")
+    monkeypatch.setattr(plan, "POLICIES", tmp_path / "policies")
 
 
 def of(model: ModelFile, **launch: object) -> Needs:
@@ -199,6 +203,10 @@ def test_lengths_are_tokens_where_the_tokenizer_is_at_hand(tmp_path: Path, monke
     assert characters.prompt == len(question.prompt) + plan.TEMPLATE and characters.shown == len(question.gold) + 1
     tokens = load(folder).tokenizer(question.prompt)["input_ids"]
     assert lengths_of(curricula, ModelFile(path=str(folder))).prompt == len(tokens) + plan.TEMPLATE
+    shutil.copytree(folder, tmp_path / "policies/base")
+    for made_of, prompt in (("somebody/other", question.prompt), ("nobody/nothing", tokens)):
+        monkeypatch.setattr(plan, "provenance", lambda name, source=made_of: {"source": source})
+        assert lengths_of(curricula, ModelFile(hub="nobody/nothing")).prompt == len(prompt) + plan.TEMPLATE
 
 
 @pytest.mark.parametrize("name", ["tiny", *QWEN])

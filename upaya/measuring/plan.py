@@ -20,6 +20,7 @@ from upaya.measuring.memory import GB, Lengths, Needs, checkpoints, needs, polic
 from upaya.measuring.roofline import Machine, declared, step_seconds
 from upaya.measuring.shape import Shape, shape_of
 from upaya.paths import LAUNCHES, POLICIES, QUESTIONS
+from upaya.records.policies import provenance
 from upaya.rewards.regimes import load_regimes
 from upaya.terminal import console
 
@@ -90,8 +91,7 @@ def lengths_of(curricula: Curricula, model: ModelFile) -> Lengths:
     ]
     if not questions:
         return Lengths()
-    file = (Path(model.path).expanduser() if model.path else POLICIES / "base") / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else None
+    tokenizer = _tokenizer_of(model)
 
     def longest(texts: Iterable[str]) -> int:
         ordered = sorted(texts, key=len)[-LONGEST:]
@@ -101,6 +101,16 @@ def lengths_of(curricula: Curricula, model: ModelFile) -> Lengths:
     if model.system_prompt:
         around += longest([model.system_prompt])
     return Lengths(longest(each.prompt for each in questions) + around, longest(each.gold for each in questions) + 1)
+
+
+def _tokenizer_of(model: ModelFile) -> Tokenizer | None:
+    """That of a model in a folder, or of the base policy where that was made of this model; None elsewhere."""
+    folder = Path(model.path).expanduser() if model.path else POLICIES / "base"
+    if not (folder / "tokenizer.json").is_file() or (
+        not model.path and provenance("base").get("source") != model.source
+    ):
+        return None
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def show(curricula: Curricula, name: str, machine: Machine | None = None) -> None:
