@@ -73,10 +73,12 @@ ADOPT, ASK_MODEL, PRETRAIN = f"upaya adopt --model {MODEL} --name own", f"upaya 
 NAMELESS = ("samples.jsonl", "curve.csv", "rollouts.jsonl", "arms.json")  # say not whose they are
 SLOW = (TRACK, PLAN, STATUS, AUDIT)  # seconds each, and so chosen less often
 AUDITED = "earns more than declared"  # what it was asked to find: no refusal
-WRITES = {
-    EXPORT: "out", PAGE: "reports/pages", ARM: "reports", EVALUATE: f"results/{NAME}", TRAIN: f"policies/{NAME}",
-    PROBE: "reports/probe", COMPARE: "reports/compare", COMPARISON_PAGE: "reports/compare", ADOPT: "params",
-    PRETRAIN: "policies/base", AUDIT: "reports/audit",
+THROUGHPUT = "reports/throughput"  # of every stage that trains
+WRITES: dict[str, tuple[str, ...]] = {
+    EXPORT: ("out",), PAGE: ("reports/pages",), ARM: ("reports",), EVALUATE: (f"results/{NAME}",),
+    TRAIN: (f"policies/{NAME}", THROUGHPUT), PROBE: ("reports/probe",), COMPARE: ("reports/compare",),
+    COMPARISON_PAGE: ("reports/compare",), ADOPT: ("params",), PRETRAIN: ("policies/base", THROUGHPUT),
+    AUDIT: ("reports/audit",),
 }  # fmt: skip
 
 
@@ -329,11 +331,11 @@ def states(project: Path) -> dict[str, tuple[int, ...]]:
 
 def changed(project: Path, before: dict[str, tuple[int, ...]], command: str, refused: bool) -> list[str]:
     """What a command changed that it should not have, and what it left half-written."""
-    now, may = states(project), WRITES.get(command)
+    now, may = states(project), WRITES.get(command, ())
     differing = sorted(path for path in {*now, *before} if now.get(path) != before.get(path))
     halves = [str(path.relative_to(project)) for path in project.rglob("*.partial")]
-    if not refused and may:
-        differing = [path for path in differing if not (path == may or path.startswith(f"{may}/") or may in path)]
+    if not refused:
+        differing = [path for path in differing if not any(part in path for part in may)]
     return [*differing, *halves]
 
 

@@ -203,6 +203,9 @@ def test_lengths_are_tokens_where_the_tokenizer_is_at_hand(tmp_path: Path, monke
     assert characters.prompt == len(question.prompt) + plan.TEMPLATE and characters.shown == len(question.gold) + 1
     tokens = load(folder).tokenizer(question.prompt)["input_ids"]
     assert lengths_of(curricula, ModelFile(path=str(folder))).prompt == len(tokens) + plan.TEMPLATE
+    shutil.copytree(folder, tmp_path / "broken")
+    (tmp_path / "broken/tokenizer.json").write_text("{")
+    assert lengths_of(curricula, ModelFile(path=str(tmp_path / "broken"))) == characters
     shutil.copytree(folder, tmp_path / "policies/base")
     for made_of, prompt in (("somebody/other", question.prompt), ("nobody/nothing", tokens)):
         monkeypatch.setattr(plan, "provenance", lambda name, source=made_of: {"source": source})

@@ -110,7 +110,12 @@ def _tokenizer_of(model: ModelFile) -> Tokenizer | None:
         not model.path and provenance("base").get("source") != model.source
     ):
         return None
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    try:
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # as which the tokenizers library raises everything; the stage says what is wrong
+        if type(error) is not Exception:
+            raise
+        return None
 
 
 def show(curricula: Curricula, name: str, machine: Machine | None = None) -> None:
