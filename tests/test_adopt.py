@@ -11,7 +11,7 @@ from real_models import SIZES, THINKING, make
 from ruamel.yaml import YAML
 from test_sources import written
 
-from upaya.corpus.answers import ANSWER_TYPES
+from upaya.corpus.answers import ANSWER_TYPES, gold_completion
 from upaya.corpus.gathering import gather
 from upaya.corpus.questions import Question
 from upaya.corpus.script import Converter
@@ -20,6 +20,7 @@ from upaya.corpus.sources.rows import Row
 from upaya.declared.curricula import load_curricula
 from upaya.declared.model import load_model_file
 from upaya.declared.questions import QuestionParams
+from upaya.declared.regimes import Regime
 from upaya.declared.validation import load_yaml
 from upaya.errors import UserError
 from upaya.measuring.slope import flat_ones, lenient_ones, slopes, wrong_answers
@@ -27,7 +28,7 @@ from upaya.operating.adopting import SLOPED, adopt
 from upaya.operating.adopting_model import adopt_model
 from upaya.operating.looking import seen
 from upaya.paths import NO_FILES, QUESTION_PARAMS
-from upaya.rewards.regimes import load_regimes
+from upaya.rewards.regimes import load_regimes, reward_of_text
 from upaya.rewards.specimens import TYPICAL, is_right
 
 SUMS = [{"question": f"{a} + {b} =", "answer": str(a + b), "level": 1} for a in range(20) for b in range(20)]
@@ -101,6 +102,7 @@ def test_a_file_is_adopted_in_one_change_that_is_shown_first(
     for shown in (
         "+  sums:",
         "+      closeness: {weight: 0.95}",
+        "+    penalties: {malformed: 0.95}",
         "-  answers: drawn",
         "nothing was changed",
         "320 to train",
@@ -115,6 +117,17 @@ def test_a_file_is_adopted_in_one_change_that_is_shown_first(
     assert (
         regimes.plain["lenient"] == regimes.measured["lenient"] and "closeness" in regimes.plain["lenient"].components
     )
+    # Nothing is made less likely there, and credit is given to completions as a whole: a right answer in a broken form
+    # earns less than the wrong one in the right form that it stands beside, whatever is trained on.
+    question = numbers()[7]
+    right, near = (gold_completion(answer, "") for answer in (7, 8))
+    for name in ("lenient", "annealed", "ladder"):
+        reward = regimes.regimes[name]
+        lenient = reward if isinstance(reward, Regime) else reward.regimes[0]
+        assert lenient.punishment == 0 and lenient.credit == "completion"
+        assert "</think>" in right
+        broken = reward_of_text(lenient, right.replace("</think>", "</answer>"), question)
+        assert broken < reward_of_text(lenient, near, question) < reward_of_text(lenient, right, question)
     # What convert makes of it is what was foretold, and lenient has a slope on it.
     params = load_yaml(QUESTION_PARAMS, QuestionParams)
     made = gather({"sums": opened("sums", params.sources["sums"], Path("corpus"), params.seed)}, params, Converter())
@@ -124,6 +137,28 @@ def test_a_file_is_adopted_in_one_change_that_is_shown_first(
     written(checkout / "lists.jsonl", [{"prompt": f"{n}?", "answer": [str(n), "x"]} for n in range(400)])
     adopt("lists.jsonl", "lists", {}, dry_run=False)
     assert {"positions", "format"} == load_regimes().plain["lenient"].components.keys()
+
+
+@pytest.mark.parametrize(
+    ("answers", "credit", "penalty"),
+    [
+        ([["a", str(n)] for n in range(400)], "item", 0.0),  # its form is told of by itself
+        (["AB"[n % 2] for n in range(400)], "item", 0.95),  # one item is a whole
+        ([f"word{n}" for n in range(400)], "completion", 0.95),
+    ],
+    ids=["lists", "multiple choice", "terms"],
+)
+def test_a_slip_in_the_form_does_not_earn_with_the_answer_that_it_came_with(
+    checkout: Path, answers: list[Any], credit: str, penalty: float
+) -> None:
+    offered = {"choices": ["red", "blue"]} if "A" in answers else {}
+    written(
+        checkout / "mine.jsonl", [{"prompt": f"{n}?", **offered, "answer": answer} for n, answer in enumerate(answers)]
+    )
+    adopt("mine.jsonl", "mine", {}, dry_run=False)
+    regimes = load_regimes().plain
+    assert regimes["lenient"].credit == credit and regimes["lenient"].penalties.malformed == penalty
+    assert regimes["lenient-punishing"].penalties.malformed == 0  # there errors are made less likely
 
 
 @pytest.mark.parametrize(
@@ -249,9 +284,8 @@ def test_a_lenient_regime_without_a_slope_is_named_with_its_cure() -> None:
     regimes = load_regimes(ROOT / "params/regimes.yaml").plain
     assert "lenient" in lenient_ones(regimes) and "strict" not in lenient_ones(regimes)
     said = flat_ones(slopes(regimes, numbers()), ["lenient"])
-    assert (
-        len(said) == 1 and "lenient tell wrong answers no more apart than strict" in said[0] and "closeness" in said[0]
-    )
+    assert len(said) == 1 and "wrong answers are told no more apart under lenient than under strict" in said[0]
+    assert "closeness" in said[0]
     shipped = [question for question in TYPICAL if question.answer_type == "ordered_list"]
     assert not flat_ones(slopes(regimes, shipped), ["lenient"])
 

@@ -1,8 +1,10 @@
 """Folders that hold no model, or one that cannot be asked: refused before any weights are read."""
 
 import json
+import os
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from upaya.declared.model import Handling, Lora, ModelFile
 from upaya.errors import UserError
 from upaya.operating.adopting_model import adopt_model
+from upaya.policy.adapters import CONFIG, WEIGHTS, add_lora
 from upaya.policy.model import Room, load
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
 
@@ -108,8 +111,71 @@ def test_a_folder_without_weights_is_not_adopted(folder: Path, instead: str | No
     (folder / "model.safetensors").unlink()
     if instead:
         (folder / "model.safetensors").symlink_to(instead)
-    with pytest.raises(UserError, match="no weights there"):
+    with pytest.raises(UserError, match=r"no weights there|leads nowhere"):
         adopt_model(str(folder), "mine", dry_run=True)
+
+
+@pytest.mark.parametrize("command", ["load", "adopt"])
+@pytest.mark.parametrize("file", ["generation_config.json", "chat_template.jinja", "tokenizer.json"])
+@pytest.mark.parametrize("what", ["a link to itself", "a link to nothing", "a pipe"])
+def test_what_only_looks_like_a_file_is_not_taken_for_one_left_out(
+    folder: Path, file: str, what: str, command: str
+) -> None:
+    path = folder / file
+    path.unlink(missing_ok=True)
+    if what == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(file if what == "a link to itself" else "nothing")
+    with pytest.raises(UserError, match=f"{file} is no file, but a link that leads nowhere, or a pipe"):
+        if command == "load":
+            load(folder, Handling())
+        else:
+            adopt_model(str(folder), "mine", dry_run=True)
+
+
+@pytest.fixture(scope="module")
+def adapted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy as one with adapters is published."""
+    folder = tmp_path_factory.mktemp("adapted") / "own"
+    folder.mkdir()
+    policy = load(made, Handling(lora=Lora(rank=2, alpha=2)))
+    add_lora(policy.model, Lora(rank=2, alpha=2), seed=1)
+    policy.save(folder)
+    load(folder, Handling())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: change(folder / CONFIG, r="two"), "adapter_config.json makes no adapters for the model"),
+        (lambda folder: change(folder / CONFIG, target_modules=["none"]), "makes no adapters for the model in .*none"),
+        (lambda folder: change(folder / CONFIG, r=3), "does not hold the adapters that adapter_config.json .* shape"),
+        (lambda folder: (folder / CONFIG).write_text("{"), "makes no adapters for the model in"),
+        (lambda folder: (folder / WEIGHTS).write_bytes(b"no weights"), "cannot read .*adapter_model.safetensors"),
+        (lambda folder: (folder / WEIGHTS).unlink(), "cannot read .*adapter_model.safetensors"),
+        (lambda folder: tensors(folder / WEIGHTS, lambda all: all.popitem()), "1 are missing"),
+        (lambda folder: tensors(folder / WEIGHTS, lambda all: all.update(x=torch.ones(2))), "x the first of them"),
+        (
+            lambda folder: tensors(folder / WEIGHTS, lambda all: next(iter(all.values())).fill_(float("nan"))),
+            "lora_A.* holds what is no finite number",
+        ),
+    ],
+)
+def test_adapters_that_are_not_the_model_s(
+    adapted: Path, tmp_path: Path, change: Callable[[Path], Any], message: str
+) -> None:
+    folder = Path(shutil.copytree(adapted, tmp_path / "own"))
+    change(folder)
+    with pytest.raises(UserError, match=f"(?s){message}"):
+        load(folder, Handling())
+
+
+def tensors(file: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    there = load_file(file)
+    change(there)
+    save_file(there, file, metadata={"format": "pt"})
 
 
 @pytest.mark.parametrize(

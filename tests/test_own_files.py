@@ -19,7 +19,10 @@ import tasks.evaluate
 import tasks.grpo
 import tasks.page
 from upaya.cli import app
-from upaya.errors import in_words, shown_to_user
+from upaya.declared.selection import Selection
+from upaya.errors import UserError, in_words, shown_to_user
+from upaya.measuring.comparison import compare, read_arm, write_arm
+from upaya.page.course import Course
 from upaya.records.evaluations import curve_of, details_of, samples_of
 from upaya.records.histories import histories_of, history_of, rollouts_of
 from upaya.records.policies import line_of, verified
@@ -123,6 +126,12 @@ def looped(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+def piped(path: Path) -> None:
+    """As who reads would wait for someone to write."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 def filed(path: Path) -> None:
     shutil.rmtree(path)
     path.write_text("")
@@ -176,6 +185,8 @@ DAMAGED = [
     (TEST, key("split", "train", 1), ["export", "evaluate"], "line 1: key 'split'"),
     (REPORT, key("baselines", []), ["export"], "'baselines'"),
     (REPORT, put('{"baselines": {"of set": {"most frequent answer": Infinity}}}'), ["export"], "a finite number"),
+    (HISTORY, key("success", 0.9, 2), ["show", "track", "page"], "is not what"),
+    (ROLLOUTS, key("completions.0.rewards.lenient", 0.9, 1), ["show --dead", "page"], "is not what"),
     ("policies/lenient-strict/model.safetensors", flipped, ["evaluate", "ask"], "is not what"),
     ("policies/lenient-strict/config.json", flipped, ["evaluate", "ask"], "is not what"),
     ("policies/lenient/model.safetensors", flipped, ["grpo"], "is not what"),
@@ -211,6 +222,11 @@ STRANGE = [
     (HISTORY, looped, ["show", "track", "page"]),
     (ROLLOUTS, folder, ["show --dead", "page"]),
     (THROUGHPUT, folder, ["track", "page", "arm"]),
+    (THROUGHPUT, looped, ["track", "page", "arm"]),
+    (POLICY, piped, ["show", "evaluate"]),
+    (HISTORY, piped, ["show", "page"]),
+    (TEST, piped, ["export"]),
+    ("params/regimes.yaml", piped, ["grpo"]),
     (DETAILS, folder, ["show", "track", "page", "arm"]),
     (DETAILS, looped, ["show", "track"]),
     (SAMPLES, looped, ["track", "page", "arm"]),
@@ -244,6 +260,28 @@ def test_a_policy_s_name_is_a_name(made: Path, capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit), shown_to_user():
         app(["show", name], standalone_mode=False)
     assert "is no name" in capsys.readouterr().err
+
+
+def test_a_report_under_another_s_name_is_no_report_of_it(made: Path) -> None:
+    """As after a copy, or a rename of a policy: the page would show one curriculum's course as another's."""
+    course = Course.of("lenient", groups=2)
+    course.write()
+    assert Course.read("lenient") == course
+    shutil.copy(made / "reports/courses/lenient.json", made / f"reports/courses/{NAME}.json")
+    with pytest.raises(
+        UserError, match=f"{NAME}.json: key 'name': it is 'lenient', and '{NAME}' is due.*dvc repro arm"
+    ):
+        Course.read(NAME)
+
+
+def test_arms_of_other_questions_are_named_with_their_files(made: Path) -> None:
+    write_arm(NAME, Selection(kinds=["element_values"]))
+    arm = read_arm(NAME)
+    other = arm.model_copy(update={"row": {**arm.row, "arm": "lenient"}, "right": {"q2": True}})
+    with pytest.raises(
+        UserError, match=r"reports/arms/.*json holds answers to other questions than reports/arms/.*json"
+    ):
+        compare([arm, other])
 
 
 def test_what_is_whole_is_read_as_it_was_written(made: Path) -> None:

@@ -103,10 +103,23 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     write_text(path, "".join(dumps(row) + "\n" for row in rows))
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything has this name. A link to nothing or to itself does, and reading it says so; `Path.exists` takes
+    it for a file that was left out."""
+    return os.path.lexists(path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in a file. Raises UserError for a pipe or a device, which may never end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path} is a pipe, a socket or a device where a file is expected; put a file in its place")
+    return path.read_bytes()
+
+
 def read_text(path: Path) -> str:
     """A file's text; an absent file or invalid UTF-8 is the user's to mend, so the message names file and line."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     try:

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, Field, model_validator
 from upaya.corpus.answers import SEPARATORS, is_one_item, normalised, unspeakable
 from upaya.declared.validation import Declared, load_yaml
 from upaya.errors import UserError, nearest
+from upaya.files import is_there
 
 LONGEST_TERM = 1000  # characters
 LAST_FASCICLE = 10_000
@@ -279,17 +280,17 @@ class Corpus:
         self.folder = folder
         _need_known_files(folder)
         elements = folder / "elements.yaml"
-        self.elements = load_yaml(elements, Elements) if elements.exists() else None
+        self.elements = load_yaml(elements, Elements) if is_there(elements) else None
         self.lists: list[NumberedList] = []
         self.themes: dict[str, str] = {}  # list id → the file it stands in
         for file in sorted(folder.glob("lists/*.yaml")):
             self._add_lists(file)
         synonyms = folder / "synonyms.yaml"
-        self.synonyms = load_yaml(synonyms, list[Together]) if synonyms.exists() else []
+        self.synonyms = load_yaml(synonyms, list[Together]) if is_there(synonyms) else []
         apart = folder / "apart.yaml"
-        self.apart = self._groups(apart, load_yaml(apart, list[Together])) if apart.exists() else []
+        self.apart = self._groups(apart, load_yaml(apart, list[Together])) if is_there(apart) else []
         disjoint = folder / "disjoint.yaml"
-        self.disjoint = self._pairs(disjoint) if disjoint.exists() else set()
+        self.disjoint = self._pairs(disjoint) if is_there(disjoint) else set()
         phrasings = folder / "phrasings.yaml"
         self.phrasings = load_yaml(phrasings, Phrasings) if self.elements or self.lists else None
         if not (self.elements or self.lists):

@@ -84,13 +84,18 @@ def compare(arms: Sequence[Arm]) -> list[Compared]:
     for arm in ordered:
         if arm.right.keys() != best.right.keys():
             raise UserError(
-                f"{arm.row['arm']} was evaluated on other questions than {best.row['arm']}; `make compare` mends"
+                f"{_file(arm)} holds answers to other questions than {_file(best)}: one was evaluated before the "
+                "questions changed. `make compare` evaluates both on the same"
             )
         differences = [float(arm.right[key]) - float(best.right[key]) for key in sorted(best.right)]
         low, high = bootstrapped(differences, RESAMPLES, arm.row["seed"])
         behind = round(sum(differences) / len(differences), 6)
         rows.append(Compared(**arm.row, behind_best=behind, behind_best_interval=[round(low, 6), round(high, 6)]))
     return rows
+
+
+def _file(arm: Arm) -> str:
+    return str(ARMS / f"{arm.row['arm']}.json")
 
 
 def _row(name: str, metrics: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> Row:

@@ -103,7 +103,7 @@ def flat_ones(found: Sequence[Slope], lenient: Iterable[str]) -> list[str]:
     for slope in found:
         if flat := [regime for regime in lenient if slope.flat(regime)]:
             said.append(
-                f"kind {slope.kind} ({', '.join(slope.answer_types)}): {', '.join(flat)} tell wrong answers no more "
-                f"apart than strict does, so that lenient first is strict from the start; {slope.cure()}"
+                f"kind {slope.kind} ({', '.join(slope.answer_types)}): wrong answers are told no more apart under "
+                f"{', '.join(flat)} than under strict, so that lenient first is strict from the start; {slope.cure()}"
             )
     return said

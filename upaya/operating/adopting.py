@@ -38,6 +38,7 @@ SLOPED = {
     "number": "closeness", "ordered_list": "positions", "set": "positions", "term": "similarity", "text": "similarity",
     "json": "similarity", "math": "similarity",
 }  # fmt: skip
+LISTS = {"ordered_list", "set"}  # the types of answers whose items are told apart, their form from them
 SHIPPED = "positions"  # what the shipped regimes give partial credit by, and what is of no use where there is no slope
 WINDOW = 30  # steps that hold three measurements on validation questions
 ROOM = 16  # tokens; a completion's length is rounded up to a multiple
@@ -156,7 +157,7 @@ def _changed(name: str, declared: dict[str, Any], questions: Sequence[Question])
     kinds = list(dict.fromkeys(question.kind for question in questions))
     return {
         QUESTION_PARAMS: changed(QUESTION_PARAMS, lambda params: params.update(sources={name: _source(declared)})),
-        REGIMES: changed(REGIMES, lambda params: _regimes(params["regimes"], components)),
+        REGIMES: changed(REGIMES, lambda params: _regimes(params["regimes"], components, set(types))),
         CURRICULA: changed(CURRICULA, lambda params: _curricula(params, kinds, questions)),
     }
 
@@ -165,10 +166,16 @@ def _source(declared: Mapping[str, Any]) -> dict[str, Any]:
     return {key: in_one_line(value) if isinstance(value, Mapping) else value for key, value in declared.items()}
 
 
-def _regimes(regimes: Any, components: Sequence[str]) -> None:
-    """Partial credit by what has a slope for these answers; a form that does without alternatives on offer."""
+def _regimes(regimes: Any, components: Sequence[str], types: set[str]) -> None:
+    """Partial credit by what has a slope for these answers, and in the right form alone where an answer is told of as a
+    whole; a form that does without alternatives on offer.
+
+    Args:
+        types: of the answers.
+    """
     for regime in regimes.values():
         parts = regime.get("components", {})
+        told_of_items = regime.get("credit") == "item" and types & LISTS
         sloped = [part for part in parts if part in SLOPED.values()]
         if sloped and components and sloped != list(components):
             specs = [parts.pop(part) for part in sloped]
@@ -178,6 +185,12 @@ def _regimes(regimes: Any, components: Sequence[str]) -> None:
             if regime.get("credit") == "item" and not set(components) <= BY_ITEM.keys():
                 regime["credit"] = "completion"
                 regime.pop("entropy", None)  # beside credit to whole completions it takes the form apart
+                told_of_items = False
+        if regime.get("punishment") == 0 and not told_of_items and "penalties" not in regime:
+            # A slip in the form that came with a good answer would be encouraged with it, and nothing made less likely.
+            earned = sum(spec["weight"] for part, spec in parts.items() if part != "format")
+            place = list(regime).index("components") + 1
+            regime.insert(place, "penalties", in_one_line({"malformed": round(earned, 4)}))
         if "offered" in parts:  # by alternatives that only the corpus's questions offer
             parts.pop("offered")
             parts["format"]["weight"] = 0.99

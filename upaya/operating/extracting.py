@@ -23,7 +23,7 @@ from upaya.corpus.texts.passages import Passage, read_manifest, read_passages
 from upaya.declared.extracting import ExtractingParams
 from upaya.declared.validation import load_yaml, validated
 from upaya.errors import UserError
-from upaya.files import write_text
+from upaya.files import is_there, write_text
 from upaya.operating.changing import in_one_line, new
 from upaya.operating.importing import text_folder, texts_folder
 from upaya.paths import EXTRACTING
@@ -55,7 +55,7 @@ def extract(name: str, treatise: str = "") -> None:
     """
     folder, corpus = text_folder(name), texts_folder().parent
     text, title = folder.name, " ".join(read_manifest(folder).works.values())
-    params = load_yaml(EXTRACTING, ExtractingParams) if EXTRACTING.exists() else ExtractingParams()
+    params = load_yaml(EXTRACTING, ExtractingParams) if is_there(EXTRACTING) else ExtractingParams()
     passages = read_passages(folder)
     kinds = [*KINDS, *declared_kinds(params, str(EXTRACTING))]
     made = [_made(corpus, text, treatise, title, kind, passages) for kind in kinds]

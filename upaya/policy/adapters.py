@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from upaya.declared.model import Lora
 from upaya.errors import UserError
 from upaya.policy.layers import linear_layers
+from upaya.policy.soundness import making
 
 BASE = "base"  # beside an adapter's files: the folder of the model that it belongs to, in the transformers layout
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -78,15 +79,31 @@ def save_adapters(model: PreTrainedModel, folder: Path, lies_in: Path) -> None:
 
 
 def read_adapters(model: PreTrainedModel, folder: Path) -> None:
-    """Put a folder's adapters into the model that they belong to, in float32."""
+    """Put a folder's adapters into the model that they belong to, in float32. Raises UserError where they are not its
+    adapters."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    inject_adapter_in_model(LoraConfig.from_pretrained(str(folder)), model)
-    saved = load_file(folder / WEIGHTS)
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data = saved.pop(PREFIX + name.replace(f".{NAME}.", ".")).to(parameter.device)
-    assert not saved, f"{folder / WEIGHTS}: nothing in the model is called {', '.join(saved)}"
+    with making(f"{folder / CONFIG} makes no adapters for the model in {folder / BASE}"):
+        inject_adapter_in_model(LoraConfig.from_pretrained(str(folder)), model)
+    with making(f"cannot read {folder / WEIGHTS}"):
+        saved = load_file(folder / WEIGHTS)
+    adapters = {
+        PREFIX + name.replace(f".{NAME}.", "."): parameter
+        for name, parameter in model.named_parameters()
+        if "lora_" in name
+    }
+    strange = sorted(
+        name for name in {*saved, *adapters}
+        if name not in saved or name not in adapters or saved[name].shape != adapters[name].shape
+    )  # fmt: skip
+    if strange:
+        raise UserError(
+            f"{folder / WEIGHTS} does not hold the adapters that {CONFIG} beside it declares: {len(strange)} are "
+            f"missing, of another shape or belong to no layer, {strange[0]} the first of them. Put both files of one "
+            "adapter into the folder."
+        )
+    for name, parameter in adapters.items():
+        parameter.data = saved[name].to(parameter.device)
     model.eval()  # dropout came with them
 
 

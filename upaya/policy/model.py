@@ -245,10 +245,10 @@ def load(
             f"{source}: its weights are not those of the architecture in its config.json: {len(strange)} are missing, "
             f"{strange[0]} the first of them. Put config.json and weights of one model into the folder."
         )
-    need_finite(source, model)
     policy.model = model.to(device())
     if adapters:
         read_adapters(policy.model, adapters)
+    need_finite(source, policy.model)
     silence_padding(policy)
     if asked.gradient_checkpointing:
         checkpoint_layers(policy.model)

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from upaya.errors import UserError
@@ -19,7 +20,7 @@ from upaya.time_limit import Overtime, within
 # What transformers lets through of whatever these files hold wrong: it looks at none of their values itself.
 UNREADABLE = (
     OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, AssertionError, ArithmeticError,
-    RuntimeError, StrictDataclassError,
+    RuntimeError, StrictDataclassError, SafetensorError,
 )  # fmt: skip
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 SECONDS = 10.0  # that a chat template may take for one question
@@ -50,12 +51,24 @@ def read_folder(folder: Path, model: Path | None = None) -> tuple[Any, Any]:
     Raises UserError for a folder that is none, or holds none of them.
     """
     model = model or folder
+    for place in {folder, model}:
+        _need_files(place)
     for file in (place / name for place in {folder, model} for name in SETTINGS):
         if file.exists() and not isinstance(read_json(file), dict):
             raise UserError(f"{file}: expected a JSON object of settings")
     with making(f"cannot load a model from {folder}"):
         config = AutoConfig.from_pretrained(model, local_files_only=True)
         return config, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _need_files(folder: Path) -> None:
+    """Raises UserError for what only looks like a file: transformers takes a link to nothing for a file left out, and
+    waits for a pipe to end."""
+    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not (file.is_file() or file.is_dir()):
+            raise UserError(
+                f"{file} is no file, but a link that leads nowhere, or a pipe; put the model's in its place"
+            )
 
 
 def need_model(where: str, config: Any) -> Any:

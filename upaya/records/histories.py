@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
 from upaya.paths import HISTORY, ORIGIN, POLICIES, ROLLOUTS
-from upaya.records.policies import START, line_of, provenance
+from upaya.records.policies import START, line_of, need_as_told, provenance
 from upaya.records.reading import Count, damaged, flow, read_lines, written
 
 Numbers = dict[str, float]
@@ -183,8 +183,8 @@ Group = Annotated[_Group, AfterValidator(_agrees)]  # of rollouts.jsonl (upaya/t
 
 
 def history_of(policy: str) -> list[dict[str, Any]]:
-    """The lines of a built policy's history, each a `Line`. Raises UserError where the file is missing or damaged, or
-    holds other steps than the policy took, one after the other."""
+    """The lines of a built policy's history, each a `Line`. Raises UserError where the file is missing or damaged,
+    holds other steps than the policy took, one after the other, or is not the one that was written."""
     path, origin = POLICIES / policy / HISTORY, provenance(policy)
     lines = cast(list[dict[str, Any]], read_lines(path, cast(Any, Line), flow(policy)))
     step = origin.get("first_step", 0)
@@ -196,6 +196,7 @@ def history_of(policy: str) -> list[dict[str, Any]]:
     if step != last:
         told = f"it ends with step {step}, and {POLICIES / policy / ORIGIN} says {last}"
         raise damaged(path, len(lines), told, flow(policy))
+    need_as_told(policy, HISTORY, origin["files"].get(HISTORY))  # after what names a line
     return lines
 
 
@@ -213,11 +214,13 @@ def histories_of(policy: str) -> list[list[dict[str, Any]]]:
 
 def rollouts_of(policy: str) -> list[dict[str, Any]]:
     """The groups that were kept of a built policy's training, each a `Group`; none where it was not trained by GRPO.
-    Raises UserError where the file is damaged."""
-    path = POLICIES / policy / ROLLOUTS
-    if ROLLOUTS not in provenance(policy)["files"]:
+    Raises UserError where the file is damaged, or not the one that was written."""
+    path, told = POLICIES / policy / ROLLOUTS, provenance(policy)["files"]
+    if ROLLOUTS not in told:
         return []
-    return cast(list[dict[str, Any]], read_lines(path, cast(Any, Group), flow(policy)))
+    groups = cast(list[dict[str, Any]], read_lines(path, cast(Any, Group), flow(policy)))
+    need_as_told(policy, ROLLOUTS, told[ROLLOUTS])  # after what names a line
+    return groups
 
 
 def event_text(event: Mapping[str, Any]) -> str:

@@ -91,14 +91,20 @@ def verified(policy: str) -> Provenance:
     origin, folder = provenance(policy), POLICIES / policy
     told = {**origin["files"], **origin["weights"]}
     for name in sorted({*told, *(file.relative_to(folder).as_posix() for file in folder.rglob(WEIGHTS))}):
-        file = folder / name
-        if not file.is_file() or sha256_file(file) != told.get(name):
-            raise UserError(
-                f"{file} is not what {folder / ORIGIN} tells of: it was changed, damaged or removed. "
-                f"`dvc checkout --force {folder}` brings it back where the cache has it; else remove "
-                f"{folder} and build it again: {flow(policy)}"
-            )
+        need_as_told(policy, name, told.get(name))
     return origin
+
+
+def need_as_told(policy: str, name: str, told: str | None) -> None:
+    """Raises UserError where a file of a policy is not the one whose hash its policy.json tells."""
+    folder = POLICIES / policy
+    file = folder / name
+    if not file.is_file() or sha256_file(file) != told:
+        raise UserError(
+            f"{file} is not what {folder / ORIGIN} tells of: it was changed, damaged or removed. "
+            f"`dvc checkout --force {folder}` brings it back where the cache has it; else remove "
+            f"{folder} and build it again: {flow(policy)}"
+        )
 
 
 def line_of(policy: str) -> list[str]:

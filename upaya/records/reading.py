@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from upaya.errors import UserError
-from upaya.files import read_text
+from upaya.files import read_bytes, read_text
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def damaged(path: Path | str, line: int | None, what: str, maker: str) -> UserEr
 
 def _content(path: Path, maker: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError:
         raise UserError(f"{path}: not there yet; {maker} makes it") from None
 

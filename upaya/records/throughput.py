@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 from typing_extensions import TypedDict
 
+from upaya.files import is_there
 from upaya.paths import THROUGHPUT
 from upaya.records.reading import Count, flow, read_lines, written
 
@@ -28,7 +29,7 @@ def throughput_of(policy: str) -> list[Timed]:
     """The lines of a built policy's file; none where it has none, as a policy that was handed on without it. Raises
     UserError where it is damaged."""
     file = THROUGHPUT / f"{policy}.jsonl"
-    return read_lines(file, cast(Any, Timed), flow(policy)) if file.exists() else []
+    return read_lines(file, cast(Any, Timed), flow(policy)) if is_there(file) else []
 
 
 def rates(lines: Sequence[Timed]) -> dict[str, dict[Part, float]]:

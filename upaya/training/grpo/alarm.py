@@ -11,7 +11,10 @@ from upaya.training.grpo.switching import RunningStatistics
 WATCHED = {  # in a step's record → what it is called, and what to do when it falls
     "entropy": ("entropy", "A lower learning rate, or `entropy` in the regime, keeps answers open"),
     "completion_length": ("completion length", "Look at what is said (`upaya ask`): saying little may pay"),
-    "format_rate": ("format rate", "More weight for `format`, less `entropy` or a lower temperature keeps the form"),
+    "format_rate": (
+        "format rate",
+        "A penalty for `malformed`, more weight for `format`, less `entropy` or a lower temperature keeps the form",
+    ),
 }
 
 
