@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench.memory import planned, small
+from bench.plan import planned, small
 from bench.scratch import Setting, clone, declare, stages
 from upaya.declared.model import load_model_file
 from upaya.errors import shown_to_user
@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
         project = clone(Path(folder).resolve())
         declare(project, setting())
-        needed, _ = planned(project)
+        needed = planned(project).needs
         for stage, peak in stages(project).items():
             table.add_row(
                 stage, f"{peak.memory / GB:.2f}", f"{needed.peak / GB:.2f}", f"{peak.memory / needed.peak:.2f}",

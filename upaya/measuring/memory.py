@@ -5,7 +5,7 @@ two moments and the float32 weights that it moves. What is shared out among N pr
 state from ZeRO stage 1 on, gradients from 2 on, weights at 3.
 
 Activations are those that torch keeps of a decoder layer for its backward pass: the input of every operation whose
-gradient asks for it. What else is counted lies in memory at the moment that is the fullest. `python -m bench.memory`
+gradient asks for it. What else is counted lies in memory at the moment that is the fullest. `python -m bench.plan`
 sets the sum beside what the stages take.
 """
 

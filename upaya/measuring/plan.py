@@ -28,7 +28,7 @@ TRAIN = QUESTIONS / "train.jsonl"
 TEMPLATE = 16  # tokens that a chat template puts around a prompt
 LONGEST = 50  # in characters, among which the longest in tokens is looked for
 
-# Of a stage with a model of nothing: the interpreter, the libraries and MLflow's client (python -m bench.memory); on a
+# Of a stage with a model of nothing: the interpreter, the libraries and MLflow's client (python -m bench.plan); on a
 # GPU its context and fragmentation.
 OVERHEAD = {"cpu": 0.56 * GB, "cuda": 1.5 * GB}
 QUESTION = 2.7  # bytes that a byte of train.jsonl takes once it is read

@@ -1,16 +1,21 @@
-"""The memory that the stages take, beside what `upaya plan` says, for eight settings on the CPU.
+"""The memory and the seconds that the stages take, beside what `upaya plan` says, for eight settings on the CPU.
 
-    python -m bench.memory           # all, some twenty minutes
-    python -m bench.memory 2 5       # some
+    python -m bench.plan           # all, some twenty minutes
+    python -m bench.plan 2 5       # some
 
 Each in a scratch clone of the last commit: random weights in a shape, two steps of warm-up and two of GRPO by the
 stages' own programs, with their rollouts and checkpoints. What is measured is the resident memory of the largest of a
-stage's processes at its peak, as the kernel counts it. The estimate is that of the clone, with lengths in tokens. Needs
-the questions that `make run` builds. (On a GPU: bench/gpu.)
+stage's processes at its peak, as the kernel counts it; and what GRPO's second step took, for the first sets up what is
+used from then on. The estimate is that of the clone, with lengths in tokens; the seconds at the least are those of what
+one thread here multiplies and copies while nothing else runs. Needs the questions that `make run` builds. (On a GPU:
+bench/gpu.)
 """
 
 import contextlib
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +26,15 @@ from bench.scratch import NAME, Setting, clone, declare, stages
 from upaya.declared.curricula import load_curricula
 from upaya.declared.launch import load_launch
 from upaya.declared.model import load_model_file
+from upaya.declared.numerics import Numerics
 from upaya.errors import shown_to_user
 from upaya.measuring.memory import GB, Needs
 from upaya.measuring.plan import estimate, lengths_of
+from upaya.measuring.roofline import Machine, measured, step_seconds
 from upaya.measuring.shape import shape_of
+from upaya.records.throughput import throughput_of
 from upaya.rewards.regimes import load_regimes
+from upaya.startup import start
 from upaya.terminal import console
 
 QWEN2 = {"model_type": "qwen2", "max_position_embeddings": 1024, "tie_word_embeddings": True}
@@ -67,16 +76,49 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def planned(project: Path) -> tuple[Needs, float]:
-    """What `upaya plan` says of the clone, and the model's parameters."""
+@dataclass(frozen=True)
+class Planned:
+    """What `upaya plan` says of the clone. Attributes: seconds: of a step, rollouts and update, at the least."""
+
+    needs: Needs
+    parameters: int
+    seconds: tuple[float, float]
+
+
+def planned(project: Path) -> Planned:
     with contextlib.chdir(project):
-        curricula, model = load_curricula(load_regimes()), load_model_file(NAME)
-        return estimate(curricula, model, load_launch(NAME), lengths_of(curricula, model)), shape_of(model).parameters
+        curricula, model, launch = load_curricula(load_regimes()), load_model_file(NAME), load_launch(NAME)
+        lengths, shape = lengths_of(curricula, model), shape_of(model)
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # this process stays small: see bench.scratch.run
+            machine = pool.submit(_machine, model.dtype, curricula.numerics).result()
+        return Planned(
+            estimate(curricula, model, launch, lengths),
+            shape.parameters,
+            step_seconds(shape, model, curricula, launch, lengths, machine),
+        )
+
+
+def _machine(dtype: str, numerics: Numerics) -> Machine:
+    start(numerics)
+    return measured(dtype)
+
+
+def taken(project: Path) -> tuple[float, float]:
+    """Seconds of the rollouts and of the update of GRPO's second step."""
+    with contextlib.chdir(project):
+        last = throughput_of("lenient")[-1]["seconds"]
+    return last["rollouts"], last["update"]
+
+
+def beside(found: float, estimate: float) -> str:
+    return f"{found:.2f} / {estimate:.2f} = {found / estimate:.2f}"
 
 
 def main(numbers: Annotated[list[int] | None, typer.Argument(help="of settings, from 1")] = None) -> None:
-    table = Table(title="GB of the largest process at its peak", title_justify="left")
-    for column in ("setting", "M parameters", "estimate", "warm-up", "GRPO", "measured / estimate", "seconds"):
+    table = Table(
+        title="GB of the largest process at its peak, and seconds of a step, over what is planned", title_justify="left"
+    )
+    for column in ("setting", "M parameters", "warm-up, GB", "GRPO, GB", "peak", "rollouts", "update"):
         table.add_column(column, justify="left" if column == "setting" else "right")
     with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
         project = clone(Path(folder).resolve())
@@ -84,17 +126,14 @@ def main(numbers: Annotated[list[int] | None, typer.Argument(help="of settings, 
             if numbers and number not in numbers:
                 continue
             declare(project, setting)
-            needed, parameters = planned(project)
-            found = stages(project)
+            plan, found = planned(project), stages(project)
             most = max(peak.memory for peak in found.values())
             table.add_row(
-                f"{number}. {title}", f"{parameters / 1e6:.1f}", f"{needed.peak / GB:.2f}",
-                *(f"{peak.memory / GB:.2f}" for peak in found.values()), f"{most / needed.peak:.2f}",
-                f"{sum(peak.seconds for peak in found.values()):.0f}",
+                f"{number}. {title}", f"{plan.parameters / 1e6:.1f}",
+                *(f"{peak.memory / GB:.2f}" for peak in found.values()), beside(most / GB, plan.needs.peak / GB),
+                *(beside(seconds, least) for seconds, least in zip(taken(project), plan.seconds, strict=True)),
             )  # fmt: skip
-            console.print(
-                f"{title}: {needed.peak / GB:.2f} estimated, {most / GB:.2f} measured: {needed}", markup=False
-            )
+            console.print(f"{title}: {beside(most / GB, plan.needs.peak / GB)} GB: {plan.needs}", markup=False)
     console.print(table)
 
 
