@@ -17,11 +17,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tasks.heap import HANDED_BACK, TIGHT, hand_back_memory
 from tasks.line import RESUMED, Exchange, Failure, Line
 from upaya.declared.curricula import Curricula
 from upaya.declared.launch import Launch
 from upaya.errors import UserError, in_words
-from upaya.measuring.plan import warn_where_it_cannot_fit
+from upaya.measuring.plan import is_on_gpu, share_of_memory
 from upaya.paths import CURRICULA
 from upaya.startup import start_as_declared
 from upaya.terminal import console
@@ -40,15 +41,17 @@ def run(arguments: Sequence[str], curricula: Curricula, launch: Launch, main: Ca
     if LAUNCHED in os.environ:
         _as_one_of_several(main)
         return
-    warn_where_it_cannot_fit(curricula, launch)
+    is_tight = share_of_memory(curricula, launch) > TIGHT and not is_on_gpu(launch)
     if launch.is_plain:
+        if is_tight:
+            hand_back_memory()
         start_as_declared()
         # Saving a model imports accelerate, and that imports DeepSpeed: seconds and a warning, for a process alone.
         sys.modules["deepspeed"] = None  # type: ignore[assignment]
         main()
     else:
         _need_means(launch)
-        raise SystemExit(_start(launch, arguments))
+        raise SystemExit(_start(launch, arguments, is_tight))
 
 
 def _need_means(launch: Launch) -> None:
@@ -96,12 +99,12 @@ def hosts(hostfile: Path) -> dict[str, int]:
     return slots
 
 
-def _start(launch: Launch, arguments: Sequence[str]) -> int:
+def _start(launch: Launch, arguments: Sequence[str], is_tight: bool) -> int:
     """Run the program under the launcher; returns its exit code, once all its processes have ended."""
     exchange, asked = Exchange(launch.processes, several_nodes=launch.hostfile is not None), list[int]()
     before = {number: signal.signal(number, lambda number, frame: asked.append(number)) for number in SIGNALS}
     with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
-        own = {LAUNCHED: exchange.address, **worker_environment(launch)}
+        own = {LAUNCHED: exchange.address, **worker_environment(launch), **(HANDED_BACK if is_tight else {})}
         if launch.hostfile:  # the launcher takes to the other nodes what stands in this file
             passed_on = Path(folder) / "environment"
             passed_on.write_text("".join(f"{key}={value}\n" for key, value in own.items()))

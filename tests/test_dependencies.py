@@ -35,6 +35,7 @@ HARMLESS = {
     "upaya.locks": "who may work, not what comes of it",
     "upaya.time_limit": "ends what never would, with words; whatever ends by itself is as it was",
     "tasks.launch": "starts the processes that the declared launch asks for",
+    "tasks.heap": "how much memory is held, not what is computed in it",
 }
 # Third-party packages that a stage imports and that make no numbers; a source says itself which reasoning_gym it is of.
 NO_NUMBERS = {

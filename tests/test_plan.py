@@ -19,7 +19,7 @@ from upaya.declared.model import Lora, ModelFile
 from upaya.errors import UserError
 from upaya.measuring import memory, plan
 from upaya.measuring.memory import GB, Lengths, Needs, Passes, checkpoints, needs, packed
-from upaya.measuring.plan import device_memory, lengths_of, warn_where_it_cannot_fit
+from upaya.measuring.plan import device_memory, lengths_of, share_of_memory
 from upaya.measuring.roofline import Machine, declared, step_seconds
 from upaya.measuring.shape import FAMILIES, _built, shape_of
 from upaya.policy.adapters import add_lora
@@ -240,9 +240,9 @@ def test_known_sizes() -> None:
 
 def test_a_run_that_cannot_fit_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     curricula = load_curricula(load_regimes()).model_copy(update={"model": QWEN[1]})
-    warn_where_it_cannot_fit(curricula, Launch(device_memory=24))
+    assert share_of_memory(curricula, Launch(device_memory=24)) > 1
     assert "qwen2.5-3b-instruct needs some 59.3 GB" in " ".join(capsys.readouterr().out.split())
-    warn_where_it_cannot_fit(curricula, Launch(device_memory=80))
+    assert 0.5 < share_of_memory(curricula, Launch(device_memory=80)) < 1
     assert not capsys.readouterr().out
     assert device_memory(Launch(device_memory=80)) == 80 * GB
     assert device_memory(Launch(processes=2)) <= device_memory(Launch()) / 2

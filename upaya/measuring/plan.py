@@ -31,6 +31,9 @@ LONGEST = 50  # in characters, among which the longest in tokens is looked for
 # Of a stage with a model of nothing: the interpreter, the libraries and MLflow's client (python -m bench.plan); on a
 # GPU its context and fragmentation.
 OVERHEAD = {"cpu": 0.56 * GB, "cuda": 1.5 * GB}
+# What oneDNN, which multiplies matrices of bfloat16 on a CPU, keeps for each size that it has met: two of attention for
+# each place of a completion, the last 1024 at the most.
+KERNEL, KERNELS = 0.6e6, 1024
 QUESTION = 2.7  # bytes that a byte of train.jsonl takes once it is read
 PARTS = {
     "weights": "weights", "reference": "reference, for grpo.loss.kl", "gradients": "gradients",
@@ -75,9 +78,10 @@ def estimate(curricula: Curricula, model: ModelFile, launch: Launch, lengths: Le
     """What a process of the stages that train a model needs. Raises UserError for a model whose sizes are unknown."""
     bonus = any(regime.entropy > 0 for regime in load_regimes().plain.values())
     on_gpu = is_on_gpu(launch)
-    return needs(
-        shape_of(model), model, curricula, launch, lengths, on_gpu=on_gpu, overhead=overhead(on_gpu), entropies=bonus
-    )
+    beside = overhead(on_gpu)
+    if model.dtype == "bfloat16" and not on_gpu:
+        beside += KERNEL * min(KERNELS, 2 * curricula.sampling.max_new_tokens)
+    return needs(shape_of(model), model, curricula, launch, lengths, on_gpu=on_gpu, overhead=beside, entropies=bonus)
 
 
 def lengths_of(curricula: Curricula, model: ModelFile) -> Lengths:
@@ -175,15 +179,17 @@ def needs_on_host(shape: Shape, model: ModelFile) -> float:
     return float(shape.parameters * (2 if model.dtype == "bfloat16" else 4))
 
 
-def warn_where_it_cannot_fit(curricula: Curricula, launch: Launch) -> None:
-    """One line where the estimate is beyond the memory there is; the run goes on, for an estimate may be wrong."""
+def share_of_memory(curricula: Curricula, launch: Launch) -> float:
+    """What each process will ask for, over what it may take; 0 where that is not known. Prints a line where it is above
+    1; the run goes on, for an estimate may be wrong."""
     model, have = load_model_file(curricula.model), device_memory(launch)
     try:
         needed = estimate(curricula, model, launch, lengths_of(curricula, model))
     except (UserError, AttributeError):  # an architecture that this arithmetic does not know
-        return
+        return 0.0
     if needed.peak > have:
         console.print(
             f"warning: {curricula.model} needs some {needed.peak / GB:.1f} GB in each process, which has "
             f"{have / GB:.1f}: the run will probably not fit. {LESS_MEMORY}"
         )
+    return needed.peak / have
