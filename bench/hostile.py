@@ -147,8 +147,9 @@ def targets() -> list[Target]:
         Target(OWN / "own.jsonl", _own_questions("jsonl")),
         Target(OWN / "own.csv", _own_questions("csv")),
     ]
+    any_value = ("architecture", "shape", "targets")  # of the last: any list of words, until there is a model to ask
     for file in sorted(Path("params/models").glob("*.yaml")):
-        found.append(Target(file, lambda name=file.stem: load_model_file(name), ("architecture", "shape")))  # type: ignore[misc]
+        found.append(Target(file, lambda name=file.stem: load_model_file(name), any_value))  # type: ignore[misc]
     for file in sorted(Path("params/launch").glob("*.yaml")):
         found.append(Target(file, lambda name=file.stem: load_launch(name)))  # type: ignore[misc]
     found += [Target(file, lambda: Corpus(DATA)) for file in sorted([*DATA.glob("*.yaml"), *DATA.glob("lists/*.yaml")])]

@@ -180,6 +180,7 @@ DAMAGED = [
     (ARMS, key("arms.0.switches", ...), ["compare", "track"], "'arms.0.switches' is missing"),
     (ARMS, key("arms", []), ["compare", "track"], "'arms'"),
     (TEST, key("answer", None, 2), ["export", "page", "evaluate"], "line 2: key 'answer'"),
+    (TEST, key("answer_traditional", "一", 2), ["export", "evaluate"], "line 2: key 'answer_traditional': no ordered"),
     (TEST, key("answer", "一", 1), ["export", "page", "evaluate"], "line 1: key 'answer': no ordered_list"),
     (TEST, lines(lambda all: [*all, all[0]]), ["export", "evaluate"], "line 3: key 'id': 'q1' stands here twice"),
     (TEST, key("split", "train", 1), ["export", "evaluate"], "line 1: key 'split'"),

@@ -64,10 +64,24 @@ def read_split(folder: Path, split: Split) -> list[Question]:
             raise damaged(path, line, f"key 'split': it is {question.split!r}", maker)
         if question.id in seen:
             raise damaged(path, line, f"key 'id': {question.id!r} stands here twice", maker)
-        if isinstance(question.answer, list) != (question.answer_type in LISTS):
-            raise damaged(path, line, f"key 'answer': no {question.answer_type} (it is {question.answer!r})", maker)
+        for key, answer in (("answer", question.answer), ("answer_traditional", question.answer_traditional)):
+            if not _is_one(answer, question):
+                raise damaged(path, line, f"key {key!r}: no {question.answer_type} (it is {answer!r})", maker)
         seen.add(question.id)
     return questions
+
+
+def _is_one(answer: Answer, question: Question) -> bool:
+    """Whether an answer is one of the question's type."""
+    match question.answer_type:
+        case "boolean":
+            return isinstance(answer, bool)
+        case "ordered_list" | "set":
+            return isinstance(answer, list)
+        case "number":
+            return type(answer) is int or (isinstance(answer, str) and any(sign.isnumeric() for sign in answer))
+        case _:
+            return isinstance(answer, str)
 
 
 def read(folder: Path, split: Split, selection: Selection | None = None) -> list[Question]:
