@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks.heap import HANDED_BACK
 from upaya.errors import UserError
 from upaya.files import read_json, read_text
 from upaya.operating.changing import changed, new
@@ -122,9 +123,10 @@ def run(project: Path, *arguments: str) -> Peak:
     """A program of the clone. Raises UserError with what it said where it fails.
 
     A process that is started counts the memory of the one that starts it, up to then: this one is to stay small, and
-    imports no torch.
+    imports no torch. Memory is handed back at once, as a stage does where it is tight: else there is no telling.
     """
-    env = os.environ | {"PYTHONPATH": str(project), "MLFLOW_TRACKING_URI": "", "OMP_NUM_THREADS": "1"}
+    env = os.environ | HANDED_BACK
+    env |= {"PYTHONPATH": str(project), "MLFLOW_TRACKING_URI": "", "OMP_NUM_THREADS": "1"}
     begun, said = time.monotonic(), project.parent / "said"
     with said.open("w") as out:
         process = subprocess.Popen(
