@@ -6,9 +6,9 @@
 Each in a scratch clone of the last commit: random weights in a shape, two steps of warm-up and two of GRPO by the
 stages' own programs, with their rollouts and checkpoints. What is measured is the resident memory of the largest of a
 stage's processes at its peak, as the kernel counts it, with what is freed handed back at once (tasks/heap.py); and what
-GRPO's second step took, for the first sets up what is used from then on. The estimate is that of the clone, with lengths
-in tokens; the seconds at the least are those of what one thread here multiplies and copies while nothing else runs.
-Needs the questions that `make run` builds. (On a GPU: bench/gpu.)
+GRPO's second step took, for the first sets up what is used from then on. The estimate is that of the clone, with
+lengths in tokens; the seconds at the least are those of what one thread here multiplies and copies while nothing else
+runs. Needs the questions that `make run` builds. (On a GPU: bench/gpu.)
 """
 
 import contextlib
