@@ -44,7 +44,7 @@ def put(content: Any, path: tuple[Any, ...], value: object) -> Any:
 @pytest.mark.parametrize("value", [True, "five", float("nan"), float("inf"), None, [], {}], ids=repr)
 def test_no_number_is_anything_else(value: object) -> None:
     contents = {file: read_yaml(ROOT / file) for file, _ in DECLARED}
-    optional = {"difficulty", "max_steps", "device_memory"}
+    optional = {"difficulty", "max_steps", "device_memory", "operations", "bandwidth"}
     for file, model, path in NUMBERS:
         content = deepcopy(contents[file])
         put(content, path, value)
