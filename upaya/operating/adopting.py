@@ -11,7 +11,7 @@ from typing import Any
 
 from upaya.corpus.answers import render
 from upaya.corpus.gathering import Gathered, gather
-from upaya.corpus.questions import SPLITS, Question
+from upaya.corpus.questions import LISTS, SPLITS, Question
 from upaya.corpus.script import Converter
 from upaya.corpus.sources.files import file_rows
 from upaya.corpus.sources.huggingface import huggingface_rows
@@ -38,7 +38,6 @@ SLOPED = {
     "number": "closeness", "ordered_list": "positions", "set": "positions", "term": "similarity", "text": "similarity",
     "json": "similarity", "math": "similarity",
 }  # fmt: skip
-LISTS = {"ordered_list", "set"}  # the types of answers whose items are told apart, their form from them
 SHIPPED = "positions"  # what the shipped regimes give partial credit by, and what is of no use where there is no slope
 WINDOW = 30  # steps that hold three measurements on validation questions
 ROOM = 16  # tokens; a completion's length is rounded up to a multiple
@@ -175,7 +174,9 @@ def _regimes(regimes: Any, components: Sequence[str], types: set[str]) -> None:
     """
     for regime in regimes.values():
         parts = regime.get("components", {})
-        told_of_items = regime.get("credit") == "item" and types & LISTS
+        told_of_items = regime.get("credit") == "item" and types & {
+            *LISTS
+        }  # whose items are told apart, and their form from them
         sloped = [part for part in parts if part in SLOPED.values()]
         if sloped and components and sloped != list(components):
             specs = [parts.pop(part) for part in sloped]
