@@ -174,9 +174,7 @@ def _regimes(regimes: Any, components: Sequence[str], types: set[str]) -> None:
     """
     for regime in regimes.values():
         parts = regime.get("components", {})
-        told_of_items = regime.get("credit") == "item" and types & {
-            *LISTS
-        }  # whose items are told apart, and their form from them
+        told_of_items = regime.get("credit") == "item" and types & {*LISTS}
         sloped = [part for part in parts if part in SLOPED.values()]
         if sloped and components and sloped != list(components):
             specs = [parts.pop(part) for part in sloped]
