@@ -28,7 +28,8 @@ new = rm -rf $(1); for python in $(PYTHONS); do \
 # Modules are compiled when they are first imported: most never are, and compiling all takes longer than the rest. What
 # every stage imports is imported once at the end: a Python told to write no bytecode would compile it at every start.
 INSTALL := -m pip install --quiet --no-compile
-COMPILE := from upaya.startup import start; start(); import tasks.grpo, flows.curriculum, prefect.server.api.server, deepspeed
+COMPILE := from upaya.startup import start; start(); import tasks.grpo, tasks.evaluate, tasks.repro, flows.curriculum, \
+	prefect.server.api.server, uvicorn.server, deepspeed, matplotlib.figure, matplotlib.backends.backend_agg, tasks.page, dvc.commands.repro
 
 .PHONY: bench bench-equality
 bench: setup .venv-trl/ready

@@ -213,6 +213,8 @@ def main(
     os.chdir(Path(__file__).parents[1])
     with shown_to_user():
         overrides = dict(_split(setting) for setting in settings or []) or None
+        if policy not in (AUTO, COMPARE):
+            targets_of(policy, load_curricula(load_regimes()))  # a slip is told before Prefect's server starts
     if policy == COMPARE:
         to_the_end(lambda: compare(seed, overrides, return_state=True))
     to_the_end(lambda: curriculum(policy, seed, overrides, return_state=True))

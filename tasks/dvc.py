@@ -5,6 +5,7 @@ of its own, `python -m tasks.repro ADDRESS`.
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from dvc.repo import Repo
 from dvc.stage.serialize import to_single_stage_lockfile
@@ -25,12 +27,49 @@ from tasks.repro import PASSING, path_and_name
 from upaya.errors import UserError
 from upaya.files import write_json
 from upaya.operating.pipeline import dvc_errors_in_words, in_order
-from upaya.paths import TIMES, progress_file
+from upaya.paths import CURRICULA, DATA_POINTER, LOCK, PIPELINE, TIMES, progress_file
 from upaya.records.times import stage_seconds
 from upaya.terminal import reached
 
 SECONDS_TO_RETRY = (10.0, 60.0)  # after a stage that was killed, or while somebody else is at work with DVC
 PASSING_STATE = "Interrupted"
+
+
+class Pipeline:
+    """DVC's stages as its files have them now. DVC takes half a second to read its lock file: here they are read again
+    only where they are others."""
+
+    def __init__(self) -> None:
+        self._read = self._written()
+        self._repo = Repo()
+        self._stages: dict[str, Any] = {}
+
+    def to(self, targets: list[str]) -> list[tuple[Any, tuple[str, ...]]]:
+        """The targets and all they depend on, each with its parents' addresses and after them."""
+        found = in_order(self._repo, targets)
+        self._stages = {str(stage.addressing): stage for stage, _ in found}
+        return found
+
+    def stage(self, address: str) -> Any:
+        """DVC's own object: to be read, not to be changed."""
+        if (now := self._written()) != self._read:
+            self._read, self._repo, self._stages = now, Repo(), {}
+        if address not in self._stages:
+            self._stages[address] = self._repo.stage.load_one(*path_and_name(address))
+        return self._stages[address]
+
+    @staticmethod
+    def _written() -> list[tuple[int, int, int] | None]:
+        """When the files that stages are read from were written, as far as the file system tells."""
+        found: list[tuple[int, int, int] | None] = []
+        for file in (PIPELINE, LOCK, DATA_POINTER, CURRICULA):
+            try:
+                status = file.stat()
+            except OSError:
+                found.append(None)
+            else:
+                found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        return found
 
 
 @dataclass(frozen=True)
@@ -40,6 +79,7 @@ class DvcStage:
     address: str
     parents: tuple[str, ...]
     description: str
+    pipeline: Pipeline
 
     @property
     def policy(self) -> str:
@@ -51,8 +91,10 @@ class DvcStage:
 def graph_to(targets: list[str]) -> list[DvcStage]:
     """The targets and all they depend on, parents first, as DVC's graph has them. Raises UserError."""
     with dvc_errors_in_words("DVC cannot read the pipeline"):
+        pipeline = Pipeline()
         return [
-            DvcStage(str(stage.addressing), parents, stage.desc or "") for stage, parents in in_order(Repo(), targets)
+            DvcStage(str(stage.addressing), parents, stage.desc or "", pipeline)
+            for stage, parents in pipeline.to(targets)
         ]
 
 
@@ -61,7 +103,7 @@ def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
 
     def run() -> State:
         try:
-            changed = _changed(stage.address)
+            changed = _changed(stage)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return Failed(message=str(error))
@@ -88,7 +130,7 @@ def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
         task_run_name=stage.address,
         description=stage.description,
         tags={"stage", stage.policy},
-        version=_version(stage.address),
+        version=_version(stage),
         cache_policy=NO_CACHE,
         persist_result=False,
         retries=len(SECONDS_TO_RETRY),
@@ -109,17 +151,19 @@ def stage_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("PREFECT__")} | quiet
 
 
-def _changed(address: str) -> bool:
-    with dvc_errors_in_words(f"DVC cannot say whether {address} is current"):
-        return bool(Repo().status(targets=[address]))
+def _changed(asked: DvcStage) -> bool:
+    with dvc_errors_in_words(f"DVC cannot say whether {asked.address} is current"):
+        stage = asked.pipeline.stage(asked.address)
+        with stage.repo.lock:
+            return bool(stage.status(check_updates=True))
 
 
-def _version(address: str) -> str:
+def _version(asked: DvcStage) -> str:
     """A hash of the stage's command, dependencies and parameters as they are now."""
-    with dvc_errors_in_words(f"DVC cannot read what {address} is made from"):
-        repo = Repo()
-        stage = repo.stage.load_one(*path_and_name(address))
-        with repo.lock:
+    with dvc_errors_in_words(f"DVC cannot read what {asked.address} is made from"):
+        stage = copy.copy(asked.pipeline.stage(asked.address))
+        stage.deps = [copy.copy(dependency) for dependency in stage.deps]  # which are about to change
+        with stage.repo.lock:
             stage.save_deps(allow_missing=True)
     lock = to_single_stage_lockfile(stage) if stage.is_data_source is False else stage.dumpd()
     made_from = {key: lock[key] for key in ("cmd", "deps", "params") if key in lock}

@@ -59,13 +59,11 @@ def _is_made(address: str) -> bool:
 
 
 def _cache(address: str) -> None:
-    """Put what a stage made into DVC's cache. Raises UserError where that cannot be written."""
+    """Put what a stage made, and dvc.lock knows, into DVC's cache. Raises UserError where that cannot be written."""
     repo = Repo()
-    with repo.lock:
-        if not _stage(repo, address).changed_outs():
-            return
     try:
-        repo.commit(address, force=True)
+        with repo.lock:
+            _stage(repo, address).commit()
     except OSError as error:
         raise UserError(
             f"{address} is done, and what it made is whole and noted in dvc.lock; but DVC could not put it into its "

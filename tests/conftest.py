@@ -23,6 +23,7 @@ settings.register_profile("untimed", deadline=None)  # how long a case takes say
 settings.load_profile("untimed")
 ROOT = Path(__file__).parents[1]
 NAMED = "我的 論典"  # a checkout's folder with a space and Chinese characters in its name: all of it works there
+LONGEST = ("test_interruption", "test_pipeline", "test_operating", "test_two_hosts", "test_dependencies")
 LONG = 300.0  # seconds: of what hangs, not of what is slow
 POLICIES = {  # a tree with the default curriculum's two policies and one of each further kind
     "lenient": {"from": "warmup", "regime": "lenient", "learning_rate": 1e-3, "max_steps": 6},
@@ -45,8 +46,10 @@ QUIET = {
 
 
 def activated(**extra: str) -> dict[str, str]:
-    """The environment variables of a user who has activated the project's environment."""
-    mine = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT", "MLFLOW_TRACK"))}
+    """The environment variables of a user who has activated the project's environment. (Who is told to write no
+    bytecode compiles all of it at each start: a second or two.)"""
+    others = ("PREFECT", "MLFLOW_TRACK", "PYTHONDONTWRITEBYTECODE")
+    mine = {key: value for key, value in os.environ.items() if not key.startswith(others)}
     return mine | QUIET | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | extra
 
 
@@ -108,11 +111,13 @@ def copy_project(folder: Path) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that train are marked, for `make check` leaves them out.
 
-    Side by side (one worker a core), the tests of a file go to one worker, for their fixtures' sake. The first file
-    builds the project, while another worker has those that need none.
+    Side by side, the tests of a file go to one worker, for their fixtures' sake. The first file builds the project,
+    while the other workers have those that need none. Of the rest those that take longest begin first: else all wait
+    for one of them in the end.
     """
-    needing = sorted({item.path for item in items if "built" in getattr(item, "fixturenames", ())})
-    items.sort(key=lambda item: needing.index(item.path) if item.path in needing else 0.5)
+    needing = {item.path for item in items if "built" in getattr(item, "fixturenames", ())}
+    first = [*LONGEST, *sorted({path.stem for path in needing} - set(LONGEST))]
+    items.sort(key=lambda item: first.index(item.path.stem) if item.path in needing else 0.5)
     for item in items:
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
         if {"built", "together"} & set(getattr(item, "fixturenames", ())):
@@ -154,6 +159,13 @@ def built(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
             build(copy_project(folder))
             (folder / "done").touch()
     return folder / NAMED
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's own folder, of none but these tests: to make its database takes longer than a flow that has nothing to
+    do."""
+    return tmp_path_factory.mktemp("prefect")
 
 
 @pytest.fixture

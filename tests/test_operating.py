@@ -227,7 +227,9 @@ def test_an_experiment_is_refused_where_dvc_would_do_without_a_file_or_fail(
         need_tracked()
 
 
-def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(project: Path, tmp_path: Path) -> None:
+def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(
+    project: Path, tmp_path: Path, prefect_home: Path
+) -> None:
     project = project.rename(tmp_path / "plain")
 
     def git(*arguments: str) -> str:
@@ -238,15 +240,16 @@ def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(project: 
     git("add", "dvc.lock")
     git("commit", "-qm", "built")
     before = git("status", "--porcelain"), (project / "params/curricula.yaml").read_bytes()
-    command = ["python", "-m", "flows.curriculum", "warmup", "--seed", "7", "--set", "warmup.max_steps=2"]
-    found = run(*command, cwd=project, PREFECT_HOME=str(tmp_path / "prefect"))
+    steps = "params/models/tiny.yaml:pretraining.steps=2"
+    command = ["python", "-m", "flows.curriculum", "base", "--seed", "7", "--set", steps]
+    found = run(*command, cwd=project, PREFECT_HOME=str(prefect_home))
     name = re.search(r"`dvc exp apply (\S+)` takes it over", found.stdout)
-    assert name and name[1].startswith("warmup-seed-7-") and f"{name[1]}: warmup: strict accuracy" in found.stdout
+    assert name and name[1].startswith("base-seed-7-") and f"{name[1]}: base: strict accuracy" in found.stdout
     assert (git("status", "--porcelain"), (project / "params/curricula.yaml").read_bytes()) == before
     shown = json.loads(run("dvc", "exp", "show", "--json", cwd=project).stdout)
     assert name[1] in json.dumps(shown)
     run("dvc", "exp", "apply", name[1], cwd=project)
-    assert json.loads((project / "policies/warmup/policy.json").read_text())["steps"] == 2
+    assert json.loads((project / "policies/base/policy.json").read_text())["steps"] == 2
 
 
 @pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES])

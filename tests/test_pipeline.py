@@ -16,13 +16,6 @@ from upaya.rewards.regimes import load_regimes
 POLICIES = ("base", "warmup", "lenient", "lenient-strict")
 
 
-@pytest.fixture(scope="module")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prefect's own folder, of none but these tests: to make its database takes longer than a flow that has nothing to
-    do."""
-    return tmp_path_factory.mktemp("prefect")
-
-
 @pytest.mark.parametrize("name", POLICIES)
 def test_transformers_opens_every_policy(built: Path, name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer

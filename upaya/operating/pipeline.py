@@ -67,11 +67,15 @@ def in_order(repo: Repo, targets: Iterable[str] | None = None) -> list[tuple[Any
     """The targets and all that they depend on, or every stage: each with its parents' addresses and after them, as
     DVC's graph has them; the same order every time."""
     graph = repo.index.graph
-    wanted = (
-        {stage for target in targets for stage in repo.stage.collect(target, with_deps=True)}
-        if targets is not None
-        else set(graph.nodes)
-    )
+    wanted = set(graph.nodes)
+    if targets is not None:
+        known = {_address(stage): stage for stage in graph.nodes}
+        # DVC has the words for what there is none of; asked for a stage that there is, it reads all files anew.
+        wanted = {
+            stage
+            for target in targets
+            for stage in ([known[target]] if target in known else repo.stage.collect(target))
+        }
     ordered: dict[Any, tuple[str, ...]] = {}
 
     def visit(stage: Any) -> None:
