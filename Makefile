@@ -1,7 +1,7 @@
 # make run    set everything up, then build the default curriculum and show what came of it
 # make compare  the same for every arm of the comparison, side by side
 # make test   set everything up, then check format, lint, types and imports, and run the tests
-# make check  the same without the tests that train: under 90 seconds, for every day
+# make check  the same without the tests that train: some two minutes, for every day
 # make bench  a GRPO step beside TRL's, and in two processes; make bench-equality: its losses and gradients
 # make setup  only the environment in .venv
 SHELL := /bin/bash

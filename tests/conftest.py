@@ -9,10 +9,8 @@ from pathlib import Path
 
 os.environ["COLUMNS"] = "150"  # pytest-xdist sets 80; a user's pipe has none, which is this (upaya/terminal.py)
 
-import networkx
 import pytest
 import yaml
-from dvc.repo import Repo
 from filelock import FileLock
 from hypothesis import settings
 
@@ -137,6 +135,8 @@ def build(project: Path) -> None:
 
     Whether DVC itself makes the same of them is test_interruption's to say, which has it build a second project.
     """
+    import networkx
+    from dvc.repo import Repo
     from forked import stage  # it imports this module
 
     run("dvc", "repro", "data.dvc", cwd=project)

@@ -10,6 +10,7 @@ from conftest import edit, run
 from prefect.states import State
 
 from flows.curriculum import recommended
+from tasks.dvc import _changed, _version, graph_to
 from upaya.declared.curricula import load_curricula
 from upaya.rewards.regimes import load_regimes
 
@@ -151,6 +152,33 @@ def test_the_flow_finds_everything_current_and_shows_the_table(project: Path, pr
     assert (found.stdout + found.stderr).count("Skipped") >= 9
 
 
+def test_the_flow_sees_what_changes_while_it_is_at_work(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it reads DVC's files but once for as long as they stay the same."""
+    monkeypatch.chdir(project)
+    stages = {stage.address: stage for stage in graph_to(["evaluate@lenient"])}
+    trained, evaluated = stages["policy@lenient"], stages["evaluate@lenient"]
+
+    def seen() -> tuple[bool, bool]:
+        return _changed(trained), _changed(evaluated)
+
+    version = _version(trained)
+    assert seen() == (False, False)
+    policy, lock, audit = (project / name for name in ("policies/lenient/policy.json", "dvc.lock", "params/audit.yaml"))
+    for changed, text, expected in (
+        (project / "params/curricula.yaml", lambda text: text.replace("max_steps: 6", "max_steps: 5"), (True, False)),
+        (policy, lambda text: text + " ", (True, True)),
+        (audit, lambda text: text + " ", (False, False)),
+        (lock, lambda text: text.replace("  policy@lenient:", "  policy@other:"), (True, False)),
+    ):
+        before = changed.read_text()
+        changed.write_text(text(before))
+        again = _version(trained)
+        assert seen() == expected, changed
+        changed.write_text(before)
+        assert (again != version) == (changed.name == "curricula.yaml")
+    assert seen() == (False, False) and _version(trained) == version
+
+
 def test_an_unknown_policy_ends_the_flow_with_a_hint(project: Path, prefect_home: Path) -> None:
     found = run(
         "python", "-m", "flows.curriculum", "lenient-strickt", cwd=project, check=False,
@@ -158,6 +186,7 @@ def test_an_unknown_policy_ends_the_flow_with_a_hint(project: Path, prefect_home
     )  # fmt: skip
     assert found.returncode == 1
     assert "did you mean 'lenient-strict'" in found.stdout + found.stderr
+    assert "server" not in found.stdout + found.stderr, "none is started to say so"
     assert "Traceback" not in found.stdout + found.stderr
 
 

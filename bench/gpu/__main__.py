@@ -1,4 +1,4 @@
-"""What this project does on one GPU: equality with the CPU, decoding, a GRPO step, memory, the default curriculum.
+"""What this project does on one GPU: its tests, equality with the CPU, decoding, a GRPO step, memory, curricula.
 
     bench/gpu/run OUT                 # all parts
     bench/gpu/run OUT decode step     # some of them
@@ -9,13 +9,14 @@ printed in OUT/<part>.log. Needs questions and policies/base. Models larger than
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -41,7 +42,13 @@ from upaya.training.sft.from_scratch import from_config
 
 BASE = Path("policies/base")
 VOCABULARY = {"vocab_size": 151936}  # Qwen2.5's: the logits are a part of the work
-LIMITS = {"machine": 60, "equality": 120, "decode": 120, "others": 240, "step": 240, "memory": 300, "curriculum": 400}
+LIMITS = {
+    "machine": 60, "equality": 120, "decode": 120, "compiled": 400, "others": 240, "step": 240, "memory": 300,
+    "tests": 240, "tiny": 300, "small": 500, "half_billion": 590,
+}  # fmt: skip
+# The suite's files whose tests compute with a model.
+TESTS = ("sampling", "loss", "update", "grpo", "optimiser", "warmup", "models", "checkpoints", "credit", "schedules",
+         "health", "gap")  # fmt: skip
 BFLOAT16_PEAK = 989e12  # operations a second without sparsity that NVIDIA states for H100 SXM and H200
 
 
@@ -195,6 +202,38 @@ def decode() -> dict[str, Any]:
     return found
 
 
+def compiled() -> dict[str, Any]:
+    """The same tokens a second where a step is compiled before it is recorded, so that its small kernels become few."""
+    policy, prompts, limit = decoded()
+    settings: dict[str, Any] = {"seed": 1, "step": 0, "prompt_indices": range(len(prompts))}
+    few, all_ = SamplingParams(max_new_tokens=64), SamplingParams(max_new_tokens=limit)
+    plain = sample(policy, prompts, GROUP, few, **settings).tokens_PGT
+    with compiled_steps():
+        begun = time.perf_counter()
+        first = sample(policy, prompts, GROUP, few, **settings).tokens_PGT
+        found = {"first": time.perf_counter() - begun, "tokens_equal": (first == plain).float().mean().item()}
+        print(json.dumps(found))
+        seconds = timed(lambda: sample(policy, prompts, GROUP, all_, **settings), 2)
+        found["recorded"] = len(prompts) * GROUP * limit / seconds
+        print(json.dumps(found))
+        with profiled() as table:
+            sample(policy, prompts, GROUP, SamplingParams(max_new_tokens=24), **settings)
+        return {**found, "kernels": table()}
+
+
+@contextmanager
+def compiled_steps() -> Iterator[None]:
+    """A step is compiled when it is first taken with its rows and places, which must not be while it is recorded."""
+    step, eagerly, captured = decoding._step, decoding._eagerly, decoding.captured
+    decoding._step = torch.compile(step, dynamic=False, fullgraph=True)
+    decoding._eagerly = nullcontext
+    decoding.captured = lambda step, first: captured(step, True)
+    try:
+        yield
+    finally:
+        decoding._step, decoding._eagerly, decoding.captured = step, eagerly, captured
+
+
 def others() -> dict[str, Any]:
     """The same tokens a second by our steps unrecorded, by `generate`, and by continuous batching."""
     policy, prompts, limit = decoded()
@@ -293,40 +332,45 @@ def memory() -> dict[str, Any]:
     return found
 
 
-def curriculum() -> dict[str, Any]:
-    """The default curriculum by its own stages, and what it comes to on the test split."""
-    found: dict[str, Any] = {}
-    # This machine's libraries are not those that the project pins: it says so, and takes them.
-    versions = Path("params/libraries.yaml")
-    pinned = versions.read_text()
-    from importlib.metadata import PackageNotFoundError, version
-
-    def installed(line: str) -> str:
-        name, colon, _ = line.partition(":")
-        try:
-            return f"{name}: {version(name).partition('+')[0]}" if colon and name[0].isalpha() else line
-        except PackageNotFoundError:
-            return line
-
-    versions.write_text("\n".join(map(installed, pinned.splitlines())) + "\n")
-    try:
-        for stage in ("warmup", "grpo lenient", "grpo lenient-strict", "evaluate warmup", "evaluate lenient-strict"):
-            begun = time.perf_counter()
-            command = [sys.executable, "-m", "tasks", *stage.split()]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            found[stage] = {"seconds": time.perf_counter() - begun, "rc": done.returncode,
-                            "printed": (done.stdout + done.stderr)[-1500:]}  # fmt: skip
-            print(json.dumps({stage: found[stage]}))
-            if done.returncode:
-                break
-    finally:
-        versions.write_text(pinned)
-    for file in sorted(Path("results").rglob("metrics.json")):
-        found[str(file)] = read_json(file)
-    return found
+def tests() -> dict[str, Any]:
+    """The fast tests of what computes with a model: what the last line says, and which failed."""
+    files = [f"tests/test_{name}.py" for name in TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "8", "-p", "no:cacheprovider", "-m", "not training", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout[-30_000:], done.stderr[-2000:])
+    failed = re.findall(r"^(?:FAILED|ERROR) (.+)$", done.stdout, flags=re.MULTILINE)
+    return {"rc": done.returncode, "said": done.stdout.strip().rpartition("\n")[2], "failed": failed}
 
 
-PARTS = {part.__name__: part for part in (machine, equality, decode, others, step, memory, curriculum)}
+def curriculum(shape: str) -> dict[str, Any]:
+    """A shape from nothing through the default curriculum (bench/larger.py), its time and accuracy."""
+    with tempfile.TemporaryDirectory() as temporary:
+        project = Path(temporary) / "project"
+        command = [sys.executable, "-m", "bench.larger", shape, str(project)]
+        code = subprocess.run(command, check=False).returncode
+        seconds = project / "seconds.json"
+        return {
+            "rc": code, "seconds": read_json(seconds) if seconds.is_file() else None,
+            "metrics": {file.parent.name: read_json(file) for file in sorted(project.glob("results/*/metrics.json"))},
+        }  # fmt: skip
+
+
+def tiny() -> dict[str, Any]:
+    return curriculum("tiny")
+
+
+def small() -> dict[str, Any]:
+    return curriculum("25m")
+
+
+def half_billion() -> dict[str, Any]:
+    return curriculum("0.5b")
+
+
+PARTS = {
+    part.__name__: part
+    for part in (machine, tests, equality, decode, compiled, others, step, memory, tiny, small, half_billion)
+}
 
 
 def main(
