@@ -12,6 +12,7 @@ questions/ along.
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -45,13 +46,33 @@ STAGES = {  # the commands, by what each leaves
     POLICIES / "lenient-strict": "grpo lenient-strict",
     RESULTS / "lenient-strict/metrics.json": "evaluate lenient-strict",
 }
-LEFT = (".git", ".venv*", ".wheels", ".upaya", ".dvc", "mlruns", "policies", "results", "reports", "__pycache__")
+LEFT = (".*", "data", "mlruns", "policies", "results", "reports", "__pycache__")
+DECLARED, SECONDS = "larger.json", "seconds.json"  # in the copy: what it was laid out as, and how long its stages took
+
+
+def laid_out(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Make the folder a copy of this checkout that declares what is asked; whole, or not at all. Raises UserError where
+    it is one of something else."""
+    if folder.exists():
+        file = folder / DECLARED
+        before = read_json(file) if file.is_file() else None
+        if before != asked:
+            raise UserError(f"{folder} is there already, for {before or 'something else'}, not {asked}: name another")
+        return
+    if not QUESTIONS.is_dir():
+        raise UserError(f"no {QUESTIONS}/: the bench takes them from this checkout; `make run` builds them")
+    if folder.resolve().is_relative_to(Path.cwd()):
+        raise UserError(f"{folder} is in this checkout, which is copied into it: name a folder elsewhere")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        project = Path(temporary) / "project"
+        lay_out(project, SHAPES[asked["shape"]], asked["threads"], asked["seed"])
+        write_json(project / DECLARED, asked)
+        project.rename(folder)
 
 
 def lay_out(project: Path, shape: Mapping[str, int], threads: int, seed: int | None) -> None:
     """A copy of this checkout that declares a shape."""
-    if not QUESTIONS.is_dir():
-        raise UserError(f"no {QUESTIONS}/: the bench takes them from this checkout; `make run` builds them")
     shutil.copytree(".", project, ignore=shutil.ignore_patterns(*LEFT), symlinks=True)
     architecture = load_model_file(BASE).architecture
     assert architecture
@@ -84,7 +105,7 @@ def lay_out(project: Path, shape: Mapping[str, int], threads: int, seed: int | N
 
 
 def installed(line: str) -> str:
-    """A line of that file with the version that is here: a stage refuses others than it names."""
+    """A line of params/libraries.yaml with the version that is here: a stage refuses others than it names."""
     name, colon, _ = line.partition(":")
     try:
         return f"{name}: {version(name).partition('+')[0]}" if colon and name[0].isalpha() else line
@@ -94,15 +115,17 @@ def installed(line: str) -> str:
 
 def taken(project: Path) -> dict[str, float]:
     """Run the stages that have not run; the seconds of each, those of earlier calls with them."""
-    file = project / "seconds.json"
+    file = project / SECONDS
     seconds: dict[str, float] = read_json(file) if file.is_file() else {}
     for made, stage in STAGES.items():
         if (project / made).exists():
             continue
         begun = time.monotonic()
-        done = subprocess.run([sys.executable, "-m", "tasks", *stage.split()], cwd=project, check=False)
-        seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - begun
-        write_json(file, seconds)
+        try:
+            done = subprocess.run([sys.executable, "-m", "tasks", *stage.split()], cwd=project, check=False)
+        finally:  # Ctrl-C too: the stage goes on from what it has saved, and so do its seconds
+            seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - begun
+            write_json(file, seconds)
         if done.returncode:
             raise UserError(f"{stage} ended with {done.returncode} in {project}; the same command goes on from there")
     return seconds
@@ -118,8 +141,7 @@ def main(
     with shown_to_user():
         if shape not in SHAPES:
             raise UserError(f"no shape {shape!r}; known: {', '.join(SHAPES)}")
-        if not folder.exists():
-            lay_out(folder, SHAPES[shape], threads, seed)
+        laid_out(folder, {"shape": shape, "threads": threads, "seed": seed})
         seconds = taken(folder)
         table = Table(title=f"{shape}: from nothing through the default curriculum", title_justify="left")
         for column in ("stage", "steps", "seconds", "strict accuracy on test"):
@@ -132,7 +154,7 @@ def main(
                 found = read_json(folder / made)
                 low, high = found["strict_low"], found["strict_high"]
                 accuracy = f"{found['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]"
-            table.add_row(stage, steps, f"{seconds[stage]:.0f}", accuracy)
+            table.add_row(stage, steps, f"{seconds[stage]:.0f}" if stage in seconds else "", accuracy)
         console.print(table)
 
 

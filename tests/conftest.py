@@ -20,6 +20,8 @@ start()
 settings.register_profile("untimed", deadline=None)  # how long a case takes says more of the machine: bench/ measures
 settings.load_profile("untimed")
 ROOT = Path(__file__).parents[1]
+CANON = ROOT.parent / "shared" / "canon"  # real text, which is its publishers'
+NO_CANON = f"no texts as Kanripo has them (docs/texts.md) in {CANON}"
 NAMED = "我的 論典"  # a checkout's folder with a space and Chinese characters in its name: all of it works there
 LONGEST = ("test_interruption", "test_pipeline", "test_operating", "test_two_hosts", "test_dependencies")
 LONG = 300.0  # seconds: of what hangs, not of what is slow
@@ -133,7 +135,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(project: Path) -> None:
     """Run all stages as `dvc repro` does, each in a forked process: a quarter of the time (tests/forked.py).
 
-    Whether DVC itself makes the same of them is test_interruption's to say, which has it build a second project.
+    Whether DVC itself makes the same of them is test_second_pipeline's to say, which has it build a second project.
     """
     import networkx
     from dvc.repo import Repo

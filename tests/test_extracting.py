@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import CANON, NO_CANON, ROOT
 from pydantic import ValidationError
 
 from tasks import evaluate
@@ -38,8 +39,6 @@ from upaya.files import write_jsonl
 from upaya.operating.extracting import extract
 from upaya.operating.importing import import_text
 
-ROOT = Path(__file__).parents[1]
-CANON = ROOT.parent / "shared/canon"
 CONVERTER = Converter(ROOT / "params/opencc.json")
 TEXT = "T27n1545"
 
@@ -585,7 +584,7 @@ def test_every_gate_was_read() -> None:
     assert len(table.axes) == 31 and {review.verdict for review in table.reviewed.values()} == {"right"}
 
 
-@pytest.mark.skipif(not CANON.is_dir(), reason="no sample of real text here")
+@pytest.mark.skipif(not CANON.is_dir(), reason=NO_CANON)
 def test_the_sample_of_real_text_gives_what_is_in_the_repository(project: Path) -> None:
     passages = read_kanripo(CANON).passages
     for kind in KINDS:

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import LONG, edit, run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed
@@ -241,7 +242,7 @@ def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(
     git("commit", "-qm", "built")
     before = git("status", "--porcelain"), (project / "params/curricula.yaml").read_bytes()
     steps = "params/models/tiny.yaml:pretraining.steps=2"
-    command = ["python", "-m", "flows.curriculum", "base", "--seed", "7", "--set", steps]
+    command = ["python", "-m", "flows.curriculum", "base", "--seed", "7", "--set", steps, "--set", "warmup.max_steps=2"]
     found = run(*command, cwd=project, PREFECT_HOME=str(prefect_home))
     name = re.search(r"`dvc exp apply (\S+)` takes it over", found.stdout)
     assert name and name[1].startswith("base-seed-7-") and f"{name[1]}: base: strict accuracy" in found.stdout
@@ -250,6 +251,7 @@ def test_another_seed_is_an_experiment_and_the_checkout_stays_as_it_is(
     assert name[1] in json.dumps(shown)
     run("dvc", "exp", "apply", name[1], cwd=project)
     assert json.loads((project / "policies/base/policy.json").read_text())["steps"] == 2
+    assert yaml.safe_load((project / "params/curricula.yaml").read_text())["warmup"]["max_steps"] == 2
 
 
 @pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES])

@@ -14,7 +14,7 @@ from bench.interruption import disturbed, tree
 
 @pytest.mark.training
 def test_a_second_pipeline_killed_at_any_level_leaves_nobody_and_ends_in_the_same_bytes(
-    tmp_path: Path, prefect_home: Path, request: pytest.FixtureRequest
+    tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """bench/interruption.py does it with the default curriculum and many kills."""
     again = copy_project(tmp_path)
@@ -22,7 +22,7 @@ def test_a_second_pipeline_killed_at_any_level_leaves_nobody_and_ends_in_the_sam
     (again / ".dvc/tmp/rwlock").touch()  # as a DVC leaves it that was killed at the wrong moment
     seed = random.randrange(10**6)
     command = [sys.executable, "-m", "flows.curriculum", "lenient"]
-    env = activated(PREFECT_HOME=str(prefect_home))
+    env = activated(PREFECT_HOME=str(tmp_path / "prefect"))
     for each in disturbed(again, command, env, kills=2, seed=seed, most=4.0):
         assert not each.left, f"{each}, of seed {seed}"
     assert not tree(again)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import CANON, NO_CANON, ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -31,7 +31,6 @@ from upaya.operating.importing import IMPORTERS, import_text, text_folder
 from upaya.operating.script_audit import dictionary, script_findings
 from upaya.records.reading import parsed
 
-CANON = ROOT.parent / "shared" / "canon"
 CONVERTER = Converter(ROOT / "params/opencc.json")
 
 # Two fascicles of a treatise on weaving that nobody wrote: headings, verse, a page turned in the middle of a word, an
@@ -716,7 +715,7 @@ def test_the_audit_of_an_import_names_its_places(tmp_path: Path, monkeypatch: py
 @pytest.fixture(scope="module")
 def canon() -> Imported:
     if not CANON.is_dir():
-        pytest.skip("the canon's files are not here")
+        pytest.skip(NO_CANON)
     return read_kanripo(CANON)
 
 

@@ -24,6 +24,7 @@ import torch
 import typer
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from bench.larger import SECONDS
 from bench.performance import GROUP, QWEN25_3B, SMALL, Benched, matmul_rate
 from upaya.corpus.questions import read
 from upaya.declared.curricula import load_curricula
@@ -348,7 +349,7 @@ def curriculum(shape: str) -> dict[str, Any]:
         project = Path(temporary) / "project"
         command = [sys.executable, "-m", "bench.larger", shape, str(project)]
         code = subprocess.run(command, check=False).returncode
-        seconds = project / "seconds.json"
+        seconds = project / SECONDS
         return {
             "rc": code, "seconds": read_json(seconds) if seconds.is_file() else None,
             "metrics": {file.parent.name: read_json(file) for file in sorted(project.glob("results/*/metrics.json"))},
