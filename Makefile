@@ -47,22 +47,27 @@ bench-equality: setup .venv-trl/ready
 	@.venv-trl/bin/python $(INSTALL) -r bench/trl/requirements.txt
 	@touch $@
 
-.PHONY: run compare test check setup format clean
+# A third worker on two cores: much of what is tested waits for a process.
+SIDE_BY_SIDE := -n 3 --dist loadgroup --no-loadscope-reorder
+
+.PHONY: run compare test check lint setup format clean
 run: setup
 	@python -m flows.curriculum $(POLICY)
 
 compare: setup
 	@python -m flows.curriculum compare
 
-test: check
-	pytest -n 3 --dist loadgroup --no-loadscope-reorder -m training
+test: lint
+	pytest $(SIDE_BY_SIDE)
 
-check: setup
+check: lint
+	pytest $(SIDE_BY_SIDE) -m "not training"
+
+lint: setup
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports --no-logo
-	pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not training"
 
 format: setup
 	ruff format .

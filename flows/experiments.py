@@ -59,7 +59,6 @@ def experiment(name: str, changes: Sequence[str], targets: Sequence[str]) -> Tas
         name="experiment",
         task_run_name=name,
         description=f"{', '.join(targets)} with {', '.join(changes)}",
-        tags={"experiment"},
         cache_policy=NO_CACHE,
         persist_result=False,
     )

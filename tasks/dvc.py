@@ -99,7 +99,11 @@ def graph_to(targets: list[str]) -> list[DvcStage]:
 
 
 def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
-    """The Prefect task for a stage: named after it, its version the hash of what it is made from. Raises UserError."""
+    """The Prefect task for a stage: named after it, its version the hash of what it is made from. Raises UserError.
+
+    It has no tags: for each Prefect asks its server whether their number is limited, and where that keeps its own notes
+    at the same moment (SQLite), the task waits for two seconds and asks again.
+    """
 
     def run() -> State:
         try:
@@ -129,7 +133,6 @@ def bring_up_to_date(stage: DvcStage) -> Task[[], State]:
         name=stage.address,
         task_run_name=stage.address,
         description=stage.description,
-        tags={"stage", stage.policy},
         version=_version(stage),
         cache_policy=NO_CACHE,
         persist_result=False,

@@ -85,6 +85,6 @@ def _from_scratch(params: Params, model: ModelFile) -> tuple[Policy, list[str]]:
         )
     prompts = [question.prompt for question in read(QUESTIONS, "train", params.questions)[:PROMPTS_FOR_TOKENIZER]]
     tokenizer = train_tokenizer(lines + prompts, model.pretraining.vocab_size)
-    policy = from_config(model.architecture, tokenizer, params.seed)
+    policy = from_config(model.architecture, tokenizer, params.seed, model)
     console.print(f"base: {policy.model.num_parameters():,} parameters, {len(tokenizer)} tokens")
     return policy, lines

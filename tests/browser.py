@@ -60,9 +60,13 @@ class Page:
 
     def open(self, address: str, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.prefer(dark)
+        self.call("Page.navigate", url=address)
+
+    def prefer(self, dark: bool) -> None:
+        """What the reader's system says of light and dark, from now on."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=address)
 
     def value(self, expression: str) -> Any:
         """What an expression of JavaScript comes to."""

@@ -23,7 +23,14 @@ ROOT = Path(__file__).parents[1]
 CANON = ROOT.parent / "shared" / "canon"  # real text, which is its publishers'
 NO_CANON = f"no texts as Kanripo has them (docs/texts.md) in {CANON}"
 NAMED = "我的 論典"  # a checkout's folder with a space and Chinese characters in its name: all of it works there
-LONGEST = ("test_interruption", "test_pipeline", "test_operating", "test_two_hosts", "test_dependencies")
+LONGEST = (
+    "test_pipeline",
+    "test_operating",
+    "test_two_hosts",
+    "test_dependencies",
+    "test_hostile_outputs",
+    "test_launch",
+)
 LONG = 300.0  # seconds: of what hangs, not of what is slow
 POLICIES = {  # a tree with the default curriculum's two policies and one of each further kind
     "lenient": {"from": "warmup", "regime": "lenient", "learning_rate": 1e-3, "max_steps": 6},
@@ -112,16 +119,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that train are marked, for `make check` leaves them out.
 
     Side by side, the tests of a file go to one worker, for their fixtures' sake. The first file builds the project,
-    while the other workers have those that need none. Of the rest those that take longest begin first: else all wait
-    for one of them in the end.
+    while the other workers train without it. Of those that need it, what takes longest begins first, and what trains
+    nothing comes last: else all wait for one file in the end.
     """
-    needing = {item.path for item in items if "built" in getattr(item, "fixturenames", ())}
-    first = [*LONGEST, *sorted({path.stem for path in needing} - set(LONGEST))]
-    items.sort(key=lambda item: first.index(item.path.stem) if item.path in needing else 0.5)
+    needing, training = set[Path](), set[Path]()
     for item in items:
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
-        if {"built", "together"} & set(getattr(item, "fixturenames", ())):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "built" in fixtures:
+            needing.add(item.path)
+        if {"built", "together"} & fixtures:
             item.add_marker(pytest.mark.training)
+        if item.get_closest_marker("training"):
+            training.add(item.path)
+
+    def turn(item: pytest.Item) -> int:
+        if item.path in needing:
+            order = ("test_interruption", "", *LONGEST)
+            return order.index(item.path.stem) if item.path.stem in order else len(order)
+        return 1 if item.path in training else len(LONGEST) + 3
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")

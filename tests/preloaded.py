@@ -5,10 +5,21 @@ its own numerics."""
 from upaya.startup import start
 
 start()
+import alembic.command
+import matplotlib.backends.backend_agg
+import matplotlib.figure
 import mlflow
 import mlflow.store.tracking.sqlalchemy_store
+import plotly.graph_objects
+import transformers.models.llama.modeling_llama
 
+import tasks.arm
+import tasks.compare
+import tasks.comparison_page
+import tasks.convert
 import tasks.evaluate
 import tasks.grpo
+import tasks.page
 import tasks.pretrain
+import tasks.probe
 import tasks.warmup

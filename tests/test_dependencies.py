@@ -341,8 +341,8 @@ def test_a_model_given_by_its_path_is_watched(project: Path) -> None:
     edit(project / "params/curricula.yaml", "model", value="mine")
     edit(project / "params/curricula.yaml", "model_files", value="mine")
     with Repo(str(project)) as repo:
-        for stage in repo.index.stages:
-            repo.commit(stage.addressing, force=True)
+        for address in repo.status():
+            repo.commit(address, force=True)
     assert not stale(project)
     (project / "mine/generation_config.json").write_text("{}\n")
     assert stale(project) == {"pretrain"}

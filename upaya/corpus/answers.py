@@ -14,6 +14,7 @@ AnswerType = Literal["number", "term", "ordered_list", "set", "boolean", "choice
 Answer = bool | int | str | list[str]
 
 ANSWER_TYPES: tuple[AnswerType, ...] = get_args(AnswerType)
+LISTS: tuple[AnswerType, ...] = ("ordered_list", "set")  # those that have items
 
 THINK, END_THINK, ANSWER, END_ANSWER = TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 

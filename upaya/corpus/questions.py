@@ -13,7 +13,6 @@ from upaya.records.reading import damaged, read_lines
 Split = Literal["train", "validation", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-LISTS = ("ordered_list", "set")  # the types of answer that have items
 
 
 class Question(BaseModel):
@@ -40,12 +39,12 @@ class Question(BaseModel):
     source: str
     difficulty: int = 1
     held_out_phrasing: bool = False
-    skills: list[str] = []
-    choices: list[list[str]] = []
+    skills: list[str] = Field(default_factory=list)  # pydantic would copy a default, and that deeply
+    choices: list[list[str]] = Field(default_factory=list)
     tolerance: float = Field(default=0, ge=0, allow_inf_nan=False, exclude_if=lambda value: not value)
     unit: str = Field(default="", exclude_if=lambda value: not value)
     form: Form = Field(default="tags", exclude_if=lambda value: value == "tags")
-    accepted: list[list[str]] = Field(default=[], exclude_if=lambda value: not value)
+    accepted: list[list[str]] = Field(default_factory=list, exclude_if=lambda value: not value)
     prompt_traditional: str
     answer_traditional: Answer
 

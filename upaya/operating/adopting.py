@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from upaya.corpus.answers import render
+from upaya.corpus.answers import LISTS, render
 from upaya.corpus.gathering import Gathered, gather
-from upaya.corpus.questions import LISTS, SPLITS, Question
+from upaya.corpus.questions import SPLITS, Question
 from upaya.corpus.script import Converter
 from upaya.corpus.sources.files import file_rows
 from upaya.corpus.sources.huggingface import huggingface_rows

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from upaya.corpus.answers import ANSWER_TYPES, Answer, AnswerType
+from upaya.corpus.answers import ANSWER_TYPES, LISTS, Answer, AnswerType
 from upaya.corpus.authored import Phrasing
 from upaya.corpus.extracting.kinds import KINDS, Kind
 from upaya.corpus.extracting.reading import Finding
@@ -13,7 +13,6 @@ from upaya.errors import UserError, nearest
 from upaya.time_limit import Overtime, within
 
 SECONDS = 20.0  # that a pattern may take for one passage
-LISTS = ("ordered_list", "set")
 
 
 def declared_kinds(params: ExtractingParams, where: str) -> list[Kind]:

@@ -9,8 +9,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from upaya.corpus.answers import TAGS
+from upaya.declared.model import Handling
+from upaya.policy.attention import need_bfloat16
 from upaya.policy.device import device
-from upaya.policy.model import Policy
+from upaya.policy.model import Policy, checkpoint_layers
 from upaya.policy.soundness import making, need_model
 
 PAD, EOS, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
@@ -50,9 +52,18 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenize
     return fast
 
 
-def from_config(architecture: dict[str, Any], tokenizer: Any, seed: int) -> Policy:
-    """A model with random weights from a transformers configuration (`model_type` and its keys)."""
-    settings = dict(architecture)
+def from_config(architecture: dict[str, Any], tokenizer: Any, seed: int, handling: Handling | None = None) -> Policy:
+    """A model with random weights from a transformers configuration (`model_type` and its keys).
+
+    Args:
+        handling: what params/models/ says of it. Weights that are not in float32 are the same ones, rounded.
+
+    Raises:
+        UserError: the configuration does not make a model, or what is declared cannot be computed here.
+    """
+    settings, declared = dict(architecture), handling or Handling()
+    if declared.dtype == "bfloat16":
+        need_bfloat16(device())
     with making("the model file's 'architecture' does not make a model"):
         config = AutoConfig.for_model(
             settings.pop("model_type"),
@@ -64,5 +75,8 @@ def from_config(architecture: dict[str, Any], tokenizer: Any, seed: int) -> Poli
         )
         need_model("the model file's 'architecture'", config)
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
-    return Policy(model.to(device()), tokenizer)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=declared.attention, dtype=torch.float32)
+    model.to(device(), getattr(torch, declared.dtype))
+    if declared.gradient_checkpointing:
+        checkpoint_layers(model)
+    return Policy(model, tokenizer)

@@ -58,4 +58,4 @@ def renew_unseen_embeddings(policy: Policy, stream: Tensor, seed: int) -> None:
     unseen[stream.unique()] = False
     generator = torch.Generator().manual_seed(seed)
     fresh = torch.randn(int(unseen.sum()), weights.shape[1], generator=generator)
-    weights[unseen] = (fresh * policy.model.config.initializer_range).to(weights.device)
+    weights[unseen] = (fresh * policy.model.config.initializer_range).to(weights)
