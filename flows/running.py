@@ -15,11 +15,13 @@ from upaya.locks import hold
 from upaya.paths import FLOW_LOCK
 from upaya.terminal import console
 
+BUSY = "another flow is at work in this checkout: it is held"
+
 
 def alone(work: Callable[[], State]) -> State:
     """A flow's work, where no other flow is at work in this checkout. Failed with what is the user's to mend."""
     try:
-        with hold(FLOW_LOCK, "another flow is at work in this checkout: it is held"):
+        with hold(FLOW_LOCK, BUSY):
             for message in mended():
                 console.print(message)
             return work()
@@ -41,6 +43,7 @@ def _without_no_error(record: logging.LogRecord) -> bool:
 def to_the_end(flow: Callable[[], State]) -> NoReturn:
     """Run a flow, and exit: 0 where it is completed."""
     with shown_to_user():
+        hold(FLOW_LOCK, BUSY).close()  # whoever is too early is told so before Prefect's server starts
         need_server()
     for name in ("prefect.task_runs", "prefect.flow_runs"):
         logging.getLogger(name).addFilter(_without_no_error)

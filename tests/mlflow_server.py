@@ -27,7 +27,8 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.store,
              "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"],
-            cwd=self.folder, env=activated(MLFLOW_DISABLE_TELEMETRY="true"), stdout=log, stderr=log,
+            # (its workers for jobs that nobody gives them take longer to start than the server)
+            cwd=self.folder, env=activated(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"), stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
         deadline = time.monotonic() + 120

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import real_models
+import several
 import torch
 import yaml
 from conftest import edit
@@ -23,7 +24,9 @@ from upaya.policy.model import Policy, Room, load
 from upaya.sampling.decoding import sample
 from upaya.training.completions.logprobs import completion_logprobs
 from upaya.training.sft.from_scratch import from_config, train_tokenizer
+from upaya.training.sft.pretraining import pretrain
 from upaya.training.steps.engine import Engine
+from upaya.training.steps.run import Run
 from upaya.training.steps.tensors import at_hand
 
 GOLD = "<think>眼界</think><answer>无见</answer>"
@@ -270,18 +273,35 @@ def test_a_tokenizer_of_another_model(folder: Path, tmp_path: Path) -> None:
         load(other, Handling())
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("model_type", ["qwen2", "llama"])
-def test_a_model_from_scratch_is_loaded_again(tmp_path: Path, model_type: str) -> None:
-    made = from_config(
-        {"model_type": model_type, **real_models.SIZES}, train_tokenizer(["眼界，无见。"] * 3, 320), seed=1
-    )
+def test_a_model_from_scratch_is_loaded_again(tmp_path: Path, model_type: str, dtype: str) -> None:
+    handling = Handling.model_validate({"dtype": dtype})
+    architecture = {"model_type": model_type, **real_models.SIZES}
+    made = from_config(architecture, train_tokenizer(["眼界，无见。"] * 3, 320), seed=1, handling=handling)
     made.save(tmp_path)
-    again = load(tmp_path, Handling())
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == dtype
+    again = load(tmp_path, handling)
     prompt = again.encode_prompt("眼界？")
     assert prompt == made.encode_prompt("眼界？") and again.eos_ids == made.eos_ids and again.pad_id == made.pad_id
     drawn = [sample(policy, [prompt], 4, SamplingParams(max_new_tokens=8), seed=1, step=0, prompt_indices=[0])
              for policy in (made, again)]  # fmt: skip
     assert torch.equal(drawn[0].tokens_PGT, drawn[1].tokens_PGT)
+
+
+def test_a_model_from_scratch_reads_in_the_dtype_that_is_declared(tmp_path: Path) -> None:
+    """Of its bfloat16 weights float32 ones are trained, from the same start as those that are declared so."""
+    losses: dict[str, list[float]] = {}
+    for dtype in ("float32", "bfloat16"):
+        handling = Handling.model_validate({"dtype": dtype, "gradient_checkpointing": True})
+        policy = from_config(several.SIZES, train_tokenizer(several.LINES, 320), seed=1, handling=handling)
+        (tmp_path / dtype).mkdir()
+        records: list[dict[str, Any]] = []
+        run = Run("base", tmp_path / dtype, "same", 1, records.append, 0)
+        assert pretrain(policy, several.LINES, several.PRETRAINING, run) == several.PRETRAINING.steps
+        assert {str(weights.dtype) for weights in policy.model.parameters()} == {f"torch.{dtype}"}
+        losses[dtype] = [record["loss"] for record in records]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02) and losses["bfloat16"] != losses["float32"]
 
 
 def test_lora_targets_that_match_no_module(folder: Path, tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def test_the_arithmetic_of_a_family_is_what_the_model_has(
     assert shape_of(model) == _built(sizes, model.lora)
 
 
+def test_a_model_that_is_not_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that is given by its folder no hub is asked; one that the hub does not give may be given by its sizes."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"cannot load 'a/b' from the hub.*`shape`"):
+        shape_of(ModelFile.model_validate({"hub": "a/b"}))
+    monkeypatch.setattr("upaya.policy.model.hub_config", None)
+    with pytest.raises(UserError, match=r"no model at 'a/b': no config\.json"):
+        shape_of(ModelFile.model_validate({"path": "a/b"}))
+
+
 def test_zero_shares_out_one_thing_after_the_other() -> None:
     model = ModelFile.model_validate(
         {"hub": "a/b", "dtype": "bfloat16", "shape": {"model_type": "qwen2", **real_models.SIZES}}

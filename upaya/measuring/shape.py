@@ -110,19 +110,19 @@ def _config(model: ModelFile) -> dict[str, Any]:
     settings = model.architecture or model.shape
     if settings:
         return dict(settings)
-    if model.path and (Path(model.path).expanduser() / "config.json").is_file():
+    if model.path:
         file = Path(model.path).expanduser() / "config.json"
+        if not file.is_file():
+            raise UserError(
+                f"no model at {model.path!r}: no config.json there. Give a folder with config.json and weights"
+            )
         return dict(validated(ModelFile, {"path": model.path, "shape": read_json(file)}, str(file)).shape or {})
-    from transformers import AutoConfig
+    from upaya.policy.model import hub_config
 
     try:
-        configuration: dict[str, Any] = AutoConfig.from_pretrained(str(model.source)).to_dict()
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"the configuration of {model.source} is not at hand ({reason}): give its sizes under `shape` in the "
-            "model's file, or its folder as `path`"
-        ) from None
+        configuration: dict[str, Any] = hub_config(str(model.hub), model.revision or "main").to_dict()
+    except UserError as error:
+        raise UserError(f"{error} Or give its sizes under `shape` in the model's file.") from None
     return configuration
 
 

@@ -308,7 +308,14 @@ def is_folder(path: Path) -> bool:
 
 
 def from_hub(source: str, revision: str) -> tuple[Any, Any]:
-    """The configuration and the tokenizer of a hub's repository. A hub that cannot be reached is asked once."""
+    """The configuration and the tokenizer of a hub's repository. Raises UserError."""
+    config = hub_config(source, revision)
+    with making(f"cannot load {source!r} from the hub"):
+        return config, AutoTokenizer.from_pretrained(source, revision=revision)
+
+
+def hub_config(source: str, revision: str) -> Any:
+    """The configuration of a hub's repository. A hub that cannot be reached is asked once. Raises UserError."""
     try:
         if not isinstance(huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision), str):
             url = huggingface_hub.hf_hub_url(source, "config.json", revision=revision)
@@ -316,8 +323,7 @@ def from_hub(source: str, revision: str) -> tuple[Any, Any]:
     except (OSError, ValueError, httpx2.HTTPError) as error:
         raise UserError(_not_loaded(source, error)) from None
     with making(f"cannot load {source!r} from the hub"):
-        config = AutoConfig.from_pretrained(source, revision=revision)
-        return config, AutoTokenizer.from_pretrained(source, revision=revision)
+        return AutoConfig.from_pretrained(source, revision=revision)
 
 
 def _not_loaded(source: str, error: Exception) -> str:

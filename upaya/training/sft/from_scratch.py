@@ -76,7 +76,11 @@ def from_config(architecture: dict[str, Any], tokenizer: Any, seed: int, handlin
         need_model("the model file's 'architecture'", config)
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, attn_implementation=declared.attention, dtype=torch.float32)
-    model.to(device(), getattr(torch, declared.dtype))
+    for (
+        weights
+    ) in model.parameters():  # not the rotary frequencies, which are not rounded where a model is loaded either
+        weights.data = weights.data.to(getattr(torch, declared.dtype))
+    model.to(device())
     if declared.gradient_checkpointing:
         checkpoint_layers(model)
     return Policy(model, tokenizer)
