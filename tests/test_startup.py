@@ -51,8 +51,9 @@ def test_importing_switches_nothing_on() -> None:
         "    import upaya.policy.model, upaya.training.grpo.loop, upaya.sampling.decoding, upaya.tracking.tracker\n"
         "    assert not torch.are_deterministic_algorithms_enabled() and before == dict(os.environ)\n"
         "    assert sys.modules.get('deepspeed', 1) is not None\n"
-        "    from upaya.startup import start; start()\n"
+        "    import gc; from upaya.startup import start; start()\n"
         "    assert torch.are_deterministic_algorithms_enabled()\n"
+        "    assert gc.isenabled() and torch.distributed.is_available()\n"
         "    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'\n"
         "    print('nothing')"
     )
