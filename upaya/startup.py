@@ -4,7 +4,6 @@ import gc
 import importlib
 import os
 import sys
-from unittest.mock import patch
 
 from upaya.declared.numerics import Numerics
 from upaya.declared.validation import Declared, load_keys
@@ -39,7 +38,7 @@ def start(numerics: Numerics | None = None) -> None:
         pin(numerics.mode, numerics.threads)
     for name in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
         os.environ.setdefault(name, "true")
-    gc.disable()  # what is imported stays: to look through it for garbage, time and again, takes half a second
+    gc.disable()  # what is imported stays: to look through it for garbage, time and again, takes a second
     try:
         _import_transformers()
     finally:
@@ -49,13 +48,11 @@ def start(numerics: Numerics | None = None) -> None:
 
 
 def _import_transformers() -> None:
-    """Without what it does not need here. To Python, None means that a module is not there; and where torch is built
-    without torch.distributed, transformers does without sharded tensors, which take half a second."""
+    """Without what it does not need here. To Python, None means that a module is not there."""
     hidden = [name for name in UNUSED if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]
-    with patch("torch.distributed.is_available", return_value=False):
-        importlib.import_module("transformers.modeling_utils")
+    importlib.import_module("transformers.modeling_utils")
     for name in hidden:
         del sys.modules[name]
     from transformers.utils import logging
