@@ -1,17 +1,19 @@
 """Somebody's file, two commands, a table: does the lenient stage pay there?
 
-python -m bench.adoption                 # all cases, in clones of this checkout's last commit
-python -m bench.adoption sums gcd        # some
+python -m bench.adoption                                # all cases, in clones of this checkout's last commit
+python -m bench.adoption sums gcd --seed 1 --seed 2     # some, each with several seeds of the curriculum
 
 The first three files are reasoning-gym's questions: `pip install reasoning-gym` first, or name other cases. For each
 case: `upaya adopt FILE` (and `upaya adopt --model FOLDER`), what `make run` does, and then the arm that is strict from
-the start, which has as many steps. One seed: a lead, no finding.
+the start, which has as many steps. One seed is a lead, no finding; of several the means are shown at the end.
 """
 
 import csv
 import json
 import os
 import random
+import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +31,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
 ARMS = ("lenient-strict", "strict-only")
-SEED = 7
+POLICIES = ("warmup", "lenient", *ARMS)
+SEED = 7  # of files and models
 
 
 def gym(task: str, size: int, **config: Any) -> Callable[[Path], Path]:
@@ -163,8 +166,25 @@ CASES = {
 }
 
 
+class Found(NamedTuple):
+    """Of one policy on the test questions. Attributes: greedy: strict accuracy. sampled: the same of one of several."""
+
+    greedy: float
+    sampled: float
+
+
+def declare(project: Path, **values: int) -> None:
+    """Other numbers under keys of params/curricula.yaml that stand there once."""
+    path = project / "params/curricula.yaml"
+    text = path.read_text()
+    for key, value in values.items():
+        text, count = re.subn(rf"\b{key}: \d+", f"{key}: {value}", text)
+        assert count == 1, f"{key} stands {count} times in {path}"
+    path.write_text(text)
+
+
 def measured(name: str, project: Path, folder: Path) -> Iterator[str]:
-    """Run a case in a clone; its commands, what they print and how long they take, then what came of it."""
+    """Run a case in a clone; its commands, what they print and how long they take."""
     env = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")])),
@@ -182,22 +202,45 @@ def measured(name: str, project: Path, folder: Path) -> Iterator[str]:
         yield f"({time.monotonic() - begun:.0f} s, exit code {done.returncode})"
         if done.returncode:
             raise SystemExit(f"{name}: the command above failed")
-    for policy in ("warmup", "lenient", *ARMS):
-        found = json.loads((project / "results" / policy / "metrics.json").read_text())
-        low, high = found["strict_low"], found["strict_high"]
-        yield f"{name}: {policy}: strict accuracy on test {found['strict_accuracy']:.1%} [{low:.1%}, {high:.1%}]"
 
 
-def main(names: Annotated[list[str] | None, typer.Argument(help=", ".join(CASES))] = None) -> None:
+def found(project: Path) -> dict[str, Found]:
+    """What came of it, by policy."""
+    metrics = {name: json.loads((project / "results" / name / "metrics.json").read_text()) for name in POLICIES}
+    return {name: Found(each["strict_accuracy"], each["pass_at_1"]) for name, each in metrics.items()}
+
+
+def means(name: str, seeds: list[dict[str, Found]]) -> Iterator[str]:
+    """Of a case over its seeds, and what lenient first is ahead by, seed by seed."""
+    for how in Found._fields:
+        for policy in POLICIES:
+            each = [getattr(one[policy], how) for one in seeds]
+            yield f"{name}: {policy}, {how}: {statistics.mean(each):.1%} ({', '.join(f'{one:.1%}' for one in each)})"
+        ahead = [getattr(one[ARMS[0]], how) - getattr(one[ARMS[1]], how) for one in seeds]
+        error = f" ± {statistics.stdev(ahead) / len(ahead) ** 0.5:.1%} (standard error)" if len(ahead) > 1 else ""
+        yield f"{name}: {ARMS[0]} ahead of {ARMS[1]} by {statistics.mean(ahead):+.1%}{error}, {how}"
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help=", ".join(CASES))] = None,
+    seed: Annotated[list[int], typer.Option(help="of the curriculum")] = [1],  # noqa: B006 - typer's way
+    threads: Annotated[int | None, typer.Option(help="other than declared")] = None,
+) -> None:
     """Run cases, one after the other."""
     for name in names or CASES:
-        with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
-            project = Path(folder).resolve() / "project"
-            subprocess.run(["git", "clone", "--quiet", ".", str(project)], check=True)
-            (project / ".venv").symlink_to(Path(".venv").resolve())
-            print(f"\n=== {name}", flush=True)
-            for line in measured(name, project, Path(folder).resolve()):
-                print(line, flush=True)
+        seeds = []
+        for one in seed:
+            with tempfile.TemporaryDirectory(prefix="upaya-") as folder:
+                project = Path(folder).resolve() / "project"
+                subprocess.run(["git", "clone", "--quiet", ".", str(project)], check=True)
+                (project / ".venv").symlink_to(Path(".venv").resolve())
+                declare(project, seed=one, **({"threads": threads} if threads else {}))
+                print(f"\n=== {name}, seed {one}", flush=True)
+                for line in measured(name, project, Path(folder).resolve()):
+                    print(line, flush=True)
+                seeds.append(found(project))
+        for line in means(name, seeds):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 os.environ["COLUMNS"] = "150"  # pytest-xdist sets 80; a user's pipe has none, which is this (upaya/terminal.py)
+os.environ["OMP_NUM_THREADS"] = "1"  # the workers share the cores, and threads that wait spin
 
 import pytest
 import yaml

@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from upaya.paths import COMPARISON, ORIGIN, POLICIES, PROBE
 from upaya.records.policies import line_of
 from upaya.tracking.store import Store
-from upaya.tracking.told import Told, built, compared, probed
+from upaya.tracking.told import Told, built, compared, locked, probed
 
 
 def all_built() -> list[Told]:
     """Policies, ancestors first, then reports. Raises UserError or OSError where a file is damaged."""
     folders = [folder for folder in sorted(POLICIES.glob("*")) if os.path.lexists(folder / ORIGIN)]
     policies = sorted((folder.name for folder in folders), key=lambda name: len(line_of(name)))
-    return [*map(built, policies), *_reports()] if policies else []
+    if not policies:
+        return []
+    outs = locked()
+    return [*(built(name, outs=outs) for name in policies), *_reports()]
 
 
 def rebuild(told: Sequence[Told], say: Callable[[str], None]) -> None:

@@ -117,14 +117,20 @@ def training(
     )
 
 
-def built(name: str, asked: bool = False) -> Told:
-    """A policy that is built, with its evaluation where there is one. Args: asked: for it by its name."""
+def built(name: str, asked: bool = False, outs: Mapping[str, str] | None = None) -> Told:
+    """A policy that is built, with its evaluation where there is one.
+
+    Args:
+        asked: for it by its name.
+        outs: of `locked`, for who tells of several.
+    """
     origin = provenance(name)
     told = training(name, origin["parent"], origin["params"], made_from(origin), _tags(origin), asked)
     told.records += _records(name)
     told.final_step = origin["total_steps"] or origin["steps"]
     told.weights = origin["weights"]
-    told.tags |= {"dvc.out": digest} if (digest := locked(name)) else {}
+    digest = (locked() if outs is None else outs).get(str(POLICIES / name))
+    told.tags |= {"dvc.out": digest} if digest else {}
     if told.stages:
         told.stages.append(_stage(name))
     told.params |= {"arm": name, "seed": origin["seed"], "regimes": " → ".join(_regimes(name))}
@@ -211,11 +217,10 @@ def _evaluated(told: Told) -> None:
     told.tables["samples.json"] = [dict(sample) for sample in samples_of(policy)[:TABLE_ROWS]]
 
 
-def locked(policy: str) -> str | None:
-    """The hash of a policy's folder in dvc.lock; None where DVC has not built it."""
+def locked() -> dict[str, str]:
+    """The hash of every output in dvc.lock, by its path: of what DVC has built. A second where there are many."""
     lock = load_yaml(LOCK, _Lock) if os.path.lexists(LOCK) else _Lock()
-    outs = (out for stage in lock.stages.values() for out in stage.outs)
-    return next((out.md5 for out in outs if out.path == str(POLICIES / policy)), None)
+    return {out.path: out.md5 for stage in lock.stages.values() for out in stage.outs if out.md5}
 
 
 def arms() -> list[str]:
