@@ -38,7 +38,7 @@ def start(numerics: Numerics | None = None) -> None:
         pin(numerics.mode, numerics.threads)
     for name in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
         os.environ.setdefault(name, "true")
-    gc.disable()  # what is imported stays: to look through it for garbage, time and again, takes a second
+    gc.disable()  # what is imported stays; to search it for garbage, time and again, takes a second
     try:
         _import_transformers()
     finally:

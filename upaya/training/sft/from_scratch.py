@@ -76,9 +76,7 @@ def from_config(architecture: dict[str, Any], tokenizer: Any, seed: int, handlin
         need_model("the model file's 'architecture'", config)
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, attn_implementation=declared.attention, dtype=torch.float32)
-    for (
-        weights
-    ) in model.parameters():  # not the rotary frequencies, which are not rounded where a model is loaded either
+    for weights in model.parameters():  # the rotary frequencies are not rounded, as where a model is loaded
         weights.data = weights.data.to(getattr(torch, declared.dtype))
     model.to(device())
     if declared.gradient_checkpointing:
