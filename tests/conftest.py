@@ -134,11 +134,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("training"):
             training.add(item.path)
 
+    last = len(LONGEST) + 2
+    turns = {"test_interruption": 0} | {stem: turn for turn, stem in enumerate(LONGEST, start=2)}
+
     def turn(item: pytest.Item) -> int:
         if item.path in needing:
-            order = ("test_interruption", "", *LONGEST)
-            return order.index(item.path.stem) if item.path.stem in order else len(order)
-        return 1 if item.path in training else len(LONGEST) + 3
+            return turns.get(item.path.stem, last)
+        return 1 if item.path in training else last + 1
 
     items.sort(key=turn)
 

@@ -180,7 +180,7 @@ def test_it_opens_from_a_file_at_every_width_by_day_and_by_night(
     path = built / "reports" / name
     page = opened(tab, path, width=width, dark=dark)
     assert page.requests == [path.as_uri()]
-    for now in (dark, not dark):  # the sun sets, or rises, while it is read
+    for now in (dark, not dark):  # evening comes, or morning, while it is read
         page.prefer(dark=now)
         assert page.value("document.documentElement.scrollWidth") <= width, "nothing sticks out"
         assert page.value(f"{DRAWN}.length") == page.value(f"{VISIBLE}.length") >= 3
