@@ -180,14 +180,14 @@ def test_it_opens_from_a_file_at_every_width_by_day_and_by_night(
     path = built / "reports" / name
     page = opened(tab, path, width=width, dark=dark)
     assert page.requests == [path.as_uri()]
-    for now in (dark, not dark):  # evening comes, or morning, while it is read
-        page.prefer(dark=now)
+    for night in (dark, not dark):  # evening comes, or morning, while it is read
+        page.prefer(dark=night)
         assert page.value("document.documentElement.scrollWidth") <= width, "nothing sticks out"
         assert page.value(f"{DRAWN}.length") == page.value(f"{VISIBLE}.length") >= 3
         ink, paper = (page.value(f"getComputedStyle(document.body).{what}") for what in ("color", "backgroundColor"))
-        assert (brightness(ink) > brightness(paper)) == now
+        assert (brightness(ink) > brightness(paper)) == night
         words = page.value("getComputedStyle(document.querySelector('.xtitle')).fill")
-        assert (brightness(words) > brightness(paper)) == now, "a figure's words are legible on its ground"
+        assert (brightness(words) > brightness(paper)) == night, "a figure's words are legible on its ground"
     assert page.errors == [] and page.requests == [path.as_uri()]
 
 
